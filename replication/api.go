@@ -1,0 +1,130 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// NodeID names a node within its division, such as "n1".
+type NodeID string
+
+// DatabaseID names a database within its division: "<tenant>/<database>", such as
+// "civil-affairs/main". Both parts match [a-z0-9_-]{1,40}. It is also its path below
+// Options.Dir/db.
+type DatabaseID string
+
+// Index is a position in a database's raft log. As an index token it travels with a
+// client, so that a reader on any node can wait for what the client has written.
+type Index uint64
+
+// Level says how fresh a [DB.View] must be.
+type Level int
+
+const (
+	// Local reads this replica as it is.
+	Local Level = iota
+	// Leader reads on the leader while its lease holds; elsewhere ErrNotLeader.
+	Leader
+	// Linearizable reads on the leader after its leadership was confirmed by a majority
+	// and everything committed before the call is applied; elsewhere ErrNotLeader.
+	Linearizable
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrNotLeader: this node does not lead the database. Certainly not applied.
+	ErrNotLeader = errors.New("replication: this node does not lead the database")
+	// ErrUnknownOutcome: the change may or may not commit. Only an idempotency key in
+	// the same transaction makes it retryable.
+	ErrUnknownOutcome = errors.New("replication: the outcome of the change is unknown")
+	// ErrOverloaded: the queue of the database is full. Certainly not applied.
+	ErrOverloaded = errors.New("replication: too many changes are waiting")
+	// ErrTooSlow: the closure used more than Options.MaxClosure. Certainly not applied.
+	ErrTooSlow = errors.New("replication: the change took too long")
+	// ErrForbiddenSQL: a statement that replication cannot allow. Certainly not applied.
+	ErrForbiddenSQL = errors.New("replication: this SQL is not allowed")
+	// ErrClosed: the database or engine is closed.
+	ErrClosed = errors.New("replication: closed")
+	// ErrDisk: this replica's disk refused (full, I/O error); the replica has stopped.
+	ErrDisk = errors.New("replication: the disk refused")
+)
+
+// Options are the parts of an Engine. A zero field takes the default stated beside it.
+type Options struct {
+	Dir  string // Required. log/ and db/ are created below it. Locked while open.
+	Node NodeID // Required.
+	// Dial connects to the node port of another node for the given protocol (an ALPN
+	// name: "tongban-raft/1" or "tongban-stream/1"). Nil: a division of one node.
+	Dial func(ctx context.Context, to NodeID, protocol string) (net.Conn, error)
+	// Hello is told to every peer when a connection opens (see Engine.PeerHello); at
+	// most 4 KiB. The service layer puts its schema versions there.
+	Hello []byte
+	Log   *slog.Logger     // slog.Default().
+	Now   func() time.Time // time.Now. The only clock that replicated state sees.
+
+	HeartbeatTimeout time.Duration // 1 s. Without a heartbeat for so long: an election.
+	MaxClosure       time.Duration // 100 ms: the longest that one closure may run.
+	MaxBatch         int           // 1,024 closures a raft entry.
+	MaxBatchBytes    int           // 1 MiB a raft entry.
+	MaxQueue         int           // 4,096 closures waiting per database.
+}
+
+// DBOptions say how one database is opened.
+type DBOptions struct {
+	// Voters are the nodes that found the group. A node that is in the list bootstraps
+	// an empty replica with exactly this list; one that is not waits until the leader
+	// adds it. Ignored when the replica has state.
+	Voters []NodeID
+	// OnLead runs on each gain of leadership, after the barrier, in a goroutine of its
+	// own; ctx ends when the leadership does, and the next OnLead waits until this one
+	// has returned.
+	OnLead func(ctx context.Context, db *DB)
+}
+
+// Statement is one SQL statement with its parameters (nil, int64, float64, string,
+// []byte, bool, time.Time; ints of other sizes are widened).
+type Statement struct {
+	SQL  string
+	Args []any
+}
+
+// Result is what a statement changed.
+type Result struct {
+	LastInsertID int64
+	RowsAffected int64
+}
+
+// Querier reads: a *Tx inside an Update, a *View inside a DB.View.
+type Querier interface {
+	// Query runs one SELECT. The Rows must be closed or read to the end.
+	Query(sql string, args ...any) (*Rows, error)
+	// QueryRow runs one SELECT of which the first row is wanted; its Scan returns
+	// ErrNoRows when there is none.
+	QueryRow(sql string, args ...any) *Row
+	// Now is the time of the transaction: of the entry in a Tx, of the call in a View.
+	Now() time.Time
+}
+
+// ErrNoRows is returned by Row.Scan when the query had no row.
+var ErrNoRows = errors.New("replication: no row")
+
+// Status is a database's condition on this node.
+type Status struct {
+	Database DatabaseID `json:"database"`
+	Leader   NodeID     `json:"leader"`   // Empty: none known.
+	Role     string     `json:"role"`     // leader, follower, candidate, stopped
+	Term     uint64     `json:"term"`     //
+	Applied  Index      `json:"applied"`  // Last entry in the SQLite file.
+	LogLast  Index      `json:"log_last"` // Last entry in the log.
+	Voters   []NodeID   `json:"voters"`
+	Err      string     `json:"err,omitempty"` // Why it is stopped.
+}
+
+// Member is one server of a database's raft configuration.
+type Member struct {
+	Node  NodeID
+	Voter bool
+}

@@ -1,0 +1,155 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tongban/replication"
+)
+
+type migration struct {
+	version int
+	name    string
+	script  string
+}
+
+// base is the schema that every database starts with: what the contract itself needs.
+var base = []string{
+	`CREATE TABLE IF NOT EXISTS service_migration (
+		service TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (service, version)) WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS service_request (
+		scope BLOB PRIMARY KEY, body BLOB NOT NULL, at INTEGER NOT NULL, response BLOB NOT NULL) WITHOUT ROWID`,
+	`CREATE INDEX IF NOT EXISTS service_request_at ON service_request (at)`,
+	`CREATE TABLE IF NOT EXISTS service_sequence (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS service_feed (
+		feed TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL UNIQUE, format INTEGER NOT NULL, payload BLOB,
+		PRIMARY KEY (feed, key))`,
+	`CREATE TABLE IF NOT EXISTS service_cursor (source TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS service_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
+}
+
+func migrationsOf(d Definition, scope Scope) ([]migration, error) {
+	if d.Migrations == nil {
+		return nil, nil
+	}
+	dir := "tenant"
+	if scope == DivisionScope {
+		dir = "division"
+	}
+	names, err := fs.Glob(d.Migrations, dir+"/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	var list []migration
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, dir+"/"), "_")
+		v, err := strconv.Atoi(number)
+		if err != nil || v < 1 {
+			return nil, fmt.Errorf("migration %s: the name starts with no number", name)
+		}
+		script, err := fs.ReadFile(d.Migrations, name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, migration{version: v, name: name, script: string(script)})
+	}
+	slices.SortFunc(list, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
+	return list, nil
+}
+
+// Versions returns the newest migration of each service in each scope, as
+// "<service>/<scope>": what a node tells its peers, so that a leader migrates only when
+// a majority knows how.
+func Versions(defs []Definition) (map[string]int, error) {
+	out := map[string]int{}
+	for _, d := range defs {
+		for scope, word := range map[Scope]string{TenantScope: "tenant", DivisionScope: "division"} {
+			list, err := migrationsOf(d, scope)
+			if err != nil {
+				return nil, err
+			}
+			if n := len(list); n > 0 {
+				out[d.Name+"/"+word] = list[n-1].version
+			}
+		}
+	}
+	return out, nil
+}
+
+// ErrNewerData is returned when a database was written by a newer program.
+var ErrNewerData = errors.New("service: the data was written by a newer tongban; install that version or restore a backup")
+
+// Migrate brings a database to the newest schema of the definitions, on its leader. Each
+// migration is one Update. It returns ErrNewerData when the database is ahead.
+func Migrate(ctx context.Context, db *DB, scope Scope, defs []Definition) error {
+	if err := db.Update(ctx, func(tx *Tx) error {
+		for _, s := range base {
+			if err := tx.Exec(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("create the base schema of %s: %w", db.ID(), err)
+	}
+	for _, d := range defs {
+		list, err := migrationsOf(d, scope)
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if err := db.apply(ctx, d.Name, m); err != nil {
+				return fmt.Errorf("migrate %s to %s %s: %w", db.ID(), d.Name, m.name, err)
+			}
+		}
+		if err := checkNotNewer(ctx, db, d.Name, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) apply(ctx context.Context, service string, m migration) error {
+	statements, err := replication.SplitSQL(m.script)
+	if err != nil {
+		return err
+	}
+	return db.Update(ctx, func(tx *Tx) error {
+		var n int
+		if err := tx.QueryRow(`SELECT count(*) FROM service_migration WHERE service = ? AND version = ?`,
+			service, m.version).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+		for _, s := range statements {
+			if err := tx.Exec(s); err != nil {
+				return err
+			}
+		}
+		return tx.Exec(`INSERT INTO service_migration (service, version, at) VALUES (?, ?, ?)`,
+			service, m.version, tx.Now())
+	})
+}
+
+func checkNotNewer(ctx context.Context, db *DB, service string, list []migration) error {
+	newest := 0
+	if len(list) > 0 {
+		newest = list[len(list)-1].version
+	}
+	return db.View(ctx, replication.Local, func(v *View) error {
+		var have int
+		if err := v.QueryRow(`SELECT coalesce(max(version), 0) FROM service_migration WHERE service = ?`,
+			service).Scan(&have); err != nil {
+			return err
+		}
+		if have > newest {
+			return fmt.Errorf("%w (%s: schema %d, this program knows %d)", ErrNewerData, service, have, newest)
+		}
+		return nil
+	})
+}
