@@ -2,9 +2,13 @@ package service
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -84,7 +88,7 @@ func (r *Request) Commit(ctx context.Context, fn func(tx *Tx) (Response, error))
 	var out Response
 	scope, body := r.scope(), r.bodyHash()
 	index, err := r.DB.update(ctx, func(tx *Tx) error {
-		stored, found, err := readRequest(tx, scope, body)
+		stored, found, err := readRequest(tx, scope, body, r.seal())
 		if err != nil || found {
 			out = stored
 			return err
@@ -92,7 +96,7 @@ func (r *Request) Commit(ctx context.Context, fn func(tx *Tx) (Response, error))
 		if out, err = fn(tx); err != nil {
 			return err
 		}
-		return writeRequest(tx, scope, body, out)
+		return writeRequest(tx, scope, body, r.seal(), out)
 	})
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Code != Internal {
@@ -129,9 +133,10 @@ func (r *Request) scope() []byte {
 }
 
 // bodyHash is over what the request says, not over how: a browser that posts a form
-// again chooses another multipart boundary.
+// again chooses another multipart boundary. It is keyed with the request's key, which is
+// stored nowhere: bodies hold passwords, which a plain hash would give away to guessing.
 func (r *Request) bodyHash() []byte {
-	h := sha256.New()
+	h := hmac.New(sha256.New, []byte(r.Key))
 	form := url.Values{}
 	for k, v := range r.Form {
 		if k != KeyField {
@@ -149,6 +154,23 @@ func (r *Request) bodyHash() []byte {
 	return h.Sum(nil)
 }
 
+// seal encrypts what is stored of an answer under the request's key, which is stored
+// nowhere: answers hold session cookies, activation codes and the secrets of cases, which
+// only the caller that asks again may read.
+func (r *Request) seal() cipher.AEAD {
+	h := hmac.New(sha256.New, []byte(r.Key))
+	h.Write([]byte("tongban stored response 1"))
+	block, err := aes.NewCipher(h.Sum(nil))
+	if err != nil {
+		panic(err) // A key of 32 bytes is always valid.
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
+
 // KeyField is the form field that carries the idempotency key; calls that are not forms
 // use the header Idempotency-Key.
 const KeyField = "_key"
@@ -156,7 +178,7 @@ const KeyField = "_key"
 // keepRequests is how long a stored response answers repeats.
 const keepRequests = 7 * 24 * time.Hour
 
-func readRequest(tx *Tx, scope, body []byte) (out Response, found bool, err error) {
+func readRequest(tx *Tx, scope, body []byte, seal cipher.AEAD) (out Response, found bool, err error) {
 	var prev, data []byte
 	err = tx.QueryRow(`SELECT body, response FROM service_request WHERE scope = ?`, scope).Scan(&prev, &data)
 	if errors.Is(err, replication.ErrNoRows) {
@@ -168,10 +190,13 @@ func readRequest(tx *Tx, scope, body []byte) (out Response, found bool, err erro
 	if string(prev) != string(body) {
 		return out, true, ErrKeyReused
 	}
+	if data, err = seal.Open(nil, nil, data, scope); err != nil {
+		return out, true, fmt.Errorf("open a stored response: %w", err)
+	}
 	return out, true, json.Unmarshal(data, &out)
 }
 
-func writeRequest(tx *Tx, scope, body []byte, out Response) error {
+func writeRequest(tx *Tx, scope, body []byte, seal cipher.AEAD, out Response) error {
 	data, err := json.Marshal(out)
 	if err != nil {
 		return err
@@ -180,5 +205,5 @@ func writeRequest(tx *Tx, scope, body []byte, out Response) error {
 		return err
 	}
 	return tx.Exec(`INSERT INTO service_request (scope, body, at, response) VALUES (?, ?, ?, ?)`,
-		scope, body, tx.Now(), data)
+		scope, body, tx.Now(), seal.Seal(nil, nil, data, scope))
 }
