@@ -22,9 +22,9 @@
 //     as its parent, and they have none of their own in a path.
 //   - 124 county codes xx71–xx79 are development zones that the Bureau counts as counties;
 //     GB/T 2260 does not list them. [Division.Zone] tells.
-//   - The cities of 659000 are those of the Production and Construction Corps 兵团. The
-//     list gives them, like any other, the province 650000 as their parent; the Corps'
-//     own ranks are not codes and are not here.
+//   - The cities of 659000 are those of the Production and Construction Corps 兵团.
+//     Their parent here is the province 650000, like that of the others; the Corps' own
+//     ranks have no codes and are not here.
 //   - 台湾 710000, 香港 810000 and 澳门 820000 are outside the Bureau's list; they are
 //     [Unlisted], not former, and nothing below them is listed.
 //

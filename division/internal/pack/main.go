@@ -10,7 +10,6 @@ import (
 	"encoding/csv"
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"reflect"
 	"slices"
@@ -20,14 +19,14 @@ import (
 )
 
 func main() {
-	log.SetFlags(0)
 	nbs := flag.String("nbs", "divisions_nbs2023.csv", "list of the National Bureau of Statistics, 2023")
 	gb2002 := flag.String("gb2002", "gb2260_200212.csv", "GB/T 2260, revision 2002-12")
 	gb2016 := flag.String("gb2016", "gb2260_201607.csv", "GB/T 2260, revision 2016-07")
 	out := flag.String("out", "divisions.gz", "file to write")
 	flag.Parse()
 	if err := pack(*gb2002, *gb2016, *nbs, *out); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, "pack:", err)
+		os.Exit(1)
 	}
 }
 
@@ -63,7 +62,7 @@ func pack(gb2002, gb2016, nbs, out string) error {
 	if err := os.WriteFile(out, file.Bytes(), 0o644); err != nil {
 		return err
 	}
-	log.Printf("%s: %d areas, %d townships, %d bytes", out, len(l.Areas), l.Townships.Len(), file.Len())
+	fmt.Printf("%s: %d areas, %d townships, %d bytes\n", out, len(l.Areas), l.Townships.Len(), file.Len())
 	return nil
 }
 

@@ -8,19 +8,18 @@ import (
 	"encoding/csv"
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"strings"
 	"time"
 )
 
 func main() {
-	log.SetFlags(0)
 	in := flag.String("in", "cn_workday_exceptions.csv", "CSV file to read")
 	out := flag.String("out", "days.txt", "file to write")
 	flag.Parse()
 	if err := pack(*in, *out); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, "pack:", err)
+		os.Exit(1)
 	}
 }
 
@@ -70,6 +69,6 @@ func pack(in, out string) error {
 	if err := os.WriteFile(out, []byte(text.String()), 0o644); err != nil {
 		return err
 	}
-	log.Printf("%s: %d days in %d lines", out, len(rows)-1, len(runs))
+	fmt.Printf("%s: %d days in %d lines\n", out, len(rows)-1, len(runs))
 	return nil
 }
