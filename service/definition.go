@@ -13,11 +13,19 @@ import (
 // Scope says which kind of database something belongs to.
 type Scope int
 
-// Scopes. They can be combined in a Definition's migrations only by folder.
+// Scopes.
 const (
 	TenantScope   Scope = iota // The tenant's main database; routes below /t/{tenant}.
 	DivisionScope              // The division database; routes at the root.
 )
+
+// String returns "tenant" or "division".
+func (s Scope) String() string {
+	if s == DivisionScope {
+		return "division"
+	}
+	return "tenant"
+}
 
 // Definition is a service as a value. Check it with Check before use.
 type Definition struct {
@@ -38,7 +46,9 @@ type Definition struct {
 }
 
 // Handler answers one request. A returned *Error is a refusal; any other error is
-// internal: its text goes to the log with a reference id and never to the user.
+// internal: its text goes to the log with a reference id and never to the user. A refusal
+// returned together with a Response that has a Page sends the form back: that page, with
+// what the user typed and what is wrong with it.
 type Handler func(ctx context.Context, r *Request) (Response, error)
 
 // Route is one method and path of a service.

@@ -38,10 +38,7 @@ func migrationsOf(d Definition, scope Scope) ([]migration, error) {
 	if d.Migrations == nil {
 		return nil, nil
 	}
-	dir := "tenant"
-	if scope == DivisionScope {
-		dir = "division"
-	}
+	dir := scope.String()
 	names, err := fs.Glob(d.Migrations, dir+"/*.sql")
 	if err != nil {
 		return nil, err
@@ -63,19 +60,22 @@ func migrationsOf(d Definition, scope Scope) ([]migration, error) {
 	return list, nil
 }
 
-// Versions returns the newest migration of each service in each scope, as
-// "<service>/<scope>": what a node tells its peers, so that a leader migrates only when
-// a majority knows how.
+// VersionKey is the key of a service's schema of one scope in Versions:
+// "<service>/tenant" or "<service>/division".
+func VersionKey(service string, scope Scope) string { return service + "/" + scope.String() }
+
+// Versions returns the newest migration of each service in each scope, by VersionKey:
+// what a node tells its peers, so that a leader migrates only when a majority knows how.
 func Versions(defs []Definition) (map[string]int, error) {
 	out := map[string]int{}
 	for _, d := range defs {
-		for scope, word := range map[Scope]string{TenantScope: "tenant", DivisionScope: "division"} {
+		for _, scope := range []Scope{TenantScope, DivisionScope} {
 			list, err := migrationsOf(d, scope)
 			if err != nil {
 				return nil, err
 			}
 			if n := len(list); n > 0 {
-				out[d.Name+"/"+word] = list[n-1].version
+				out[VersionKey(d.Name, scope)] = list[n-1].version
 			}
 		}
 	}
@@ -152,4 +152,16 @@ func checkNotNewer(ctx context.Context, db *DB, service string, list []migration
 		}
 		return nil
 	})
+}
+
+// Epoch names this database since it was founded or last restored from a backup: counters
+// from before a restore may have been used by what the backup lacks. A founded database
+// that was never restored has epoch "0".
+func Epoch(q Querier) (string, error) {
+	var epoch string
+	err := q.QueryRow(`SELECT value FROM service_meta WHERE key = 'epoch'`).Scan(&epoch)
+	if errors.Is(err, replication.ErrNoRows) {
+		return "0", nil
+	}
+	return epoch, err
 }

@@ -1,0 +1,51 @@
+# tongban: see README.md. "make help" lists what there is.
+GO      ?= go
+ITEMS   ?= $(wildcard ../shared/data/items_guangan_511602.csv)
+PKGS    ?= ./...
+BIN     := bin/tongban
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+demo_items = $(if $(ITEMS),--items $(ITEMS))
+
+.PHONY: help build preflight demo demo-check test check bench long assets deps clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+preflight:
+	@sh internal/demo/preflight.sh
+
+build: preflight ## build bin/tongban and say how large it is and which glibc it needs
+	@mkdir -p bin
+	@sh internal/demo/build.sh "$(GO)" "$(BIN)" "$(LDFLAGS)"
+
+demo: build ## one district on three processes, on this machine, to try
+	@exec $(BIN) demo $(demo_items)
+
+demo-check: build ## the same as a script: load, kill, catch up, back up, restore; JSON last [ITEMS=file]
+	@exec $(BIN) demo --script --json $(demo_items)
+
+check: ## gofmt, vet, staticcheck, the repository's own rules
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./internal/repo/...
+
+test: check ## every test, as an ordinary user; ends with what could not run and why
+	@$(GO) test -json -timeout 12m $(PKGS) | $(GO) run ./internal/repo/report $(REPORT)
+
+bench: build ## measure; docs/BENCH.md says what the figures mean
+	@exec $(BIN) bench $(if $(ITEMS),--items $(ITEMS))
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./replication/... ./division/... ./service/...
+
+long: ## the longer runs
+	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...
+
+assets: ## compile the pages' styles and scripts (needs npm)
+	sh portal/assets/build.sh
+
+deps: ## install what the browser tests need (asks first)
+	@sh internal/repo/deps.sh
+
+clean: ## remove what was built
+	rm -rf bin
