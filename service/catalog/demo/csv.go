@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// unclassified is what exports write into main_item when they know none.
+const unclassified = "未分类"
+
 // Columns are the column names of the import format, in order: what county portals
 // export of their guide list.
 func Columns() []string {
@@ -126,7 +129,7 @@ func readDirty(fsys fs.FS, departments []department) ([]Row, error) {
 		if err != nil || t.String() == "" {
 			return fmt.Errorf("unknown task type %q", f[3])
 		}
-		rows = append(rows, newRow(d.Name, f[4], f[4], basicCode(d.number, t, f[2]), f[5], f[1], t))
+		rows = append(rows, newRow(d.Name, unclassified, f[4], basicCode(d.number, t, f[2]), f[5], f[1], t))
 		return nil
 	})
 	return rows, err

@@ -1,4 +1,4 @@
-// Package demo is a demonstration catalog: some three hundred service items of the twelve
+// Package demo is a demonstration catalog: some four hundred service items of the twelve
 // departments of a made-up county, each with a whole guide (legal basis, limits,
 // materials, steps, result, everyday words).
 //

@@ -89,7 +89,7 @@ func expand(s string) string {
 	return strings.ReplaceAll(s, "~", "中华人民共和国")
 }
 
-// readSets reads materials.txt: "set = material；material".
+// readSets reads materials.txt: "set => material；material".
 func readSets(fsys fs.FS) (map[string][]Material, error) {
 	sets := map[string][]Material{}
 	err := eachLine(fsys, "data/materials.txt", func(line string) error {
@@ -106,7 +106,7 @@ func readSets(fsys fs.FS) (map[string][]Material, error) {
 	return sets, err
 }
 
-// readSteps reads steps.txt: "name = step；step".
+// readSteps reads steps.txt: "name => step；step".
 func readSteps(fsys fs.FS) (map[string][]string, error) {
 	steps := map[string][]string{}
 	err := eachLine(fsys, "data/steps.txt", func(line string) error {
