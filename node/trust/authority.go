@@ -1,0 +1,218 @@
+package trust
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"time"
+
+	"tongban/replication"
+)
+
+// Domain is the DNS domain below which divisions are named; .internal is reserved for
+// private use and is never resolved outside.
+const Domain = "tongban.internal"
+
+const (
+	// AuthorityValid is how long a division's authority lasts.
+	AuthorityValid = 10 * 365 * 24 * time.Hour
+	// CertificateValid is how long a node's certificate lasts: a year and a month, the
+	// longest that browsers and auditors accept (CA/Browser Forum BR 6.3.2).
+	CertificateValid = 397 * 24 * time.Hour
+	// backdate makes a fresh certificate valid on boxes whose clock is a little late.
+	backdate = 10 * time.Minute
+)
+
+// Division names whom an authority speaks for.
+type Division struct {
+	Code  string // 6 digits.
+	Level string // national, province, city, county
+}
+
+// name is the DNS name that all names of the division end with.
+func (d Division) name() string { return d.Code + "." + Domain }
+
+// DNSName is the DNS SAN of a node's certificate.
+func (d Division) DNSName(n replication.NodeID) string { return string(n) + "." + d.name() }
+
+// URI is the URI SAN of a node's certificate.
+func (d Division) URI(n replication.NodeID) string {
+	return (&url.URL{Scheme: "tongban", Host: d.name(), Path: "/" + d.Level + "/" + string(n)}).String()
+}
+
+// Authority is a division's certificate authority with its key.
+type Authority struct {
+	Division    Division
+	Certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// NewAuthority makes an authority that may only issue below the division's name.
+func NewAuthority(d Division, now time.Time) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the key of the authority: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:                serial,
+		Subject:                     pkix.Name{CommonName: "tongban " + d.Level + " " + d.Code},
+		NotBefore:                   now.Add(-backdate),
+		NotAfter:                    now.Add(AuthorityValid),
+		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid:       true,
+		IsCA:                        true,
+		MaxPathLenZero:              true,
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         []string{d.name()},
+		PermittedURIDomains:         []string{d.name()},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make the certificate of the authority: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of the authority: %w", err)
+	}
+	return &Authority{Division: d, Certificate: cert, key: key}, nil
+}
+
+// LoadAuthority puts an authority together from its certificate and the key as KeyPEM
+// returned it.
+func LoadAuthority(d Division, cert *x509.Certificate, keyPEM []byte) (*Authority, error) {
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the authority: %w", err)
+	}
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, errors.New("the key of the authority does not belong to its certificate")
+	}
+	return &Authority{Division: d, Certificate: cert, key: key}, nil
+}
+
+// KeyPEM returns the private key, for Seal alone.
+func (a *Authority) KeyPEM() ([]byte, error) { return marshalKey(a.key) }
+
+// Issue signs a certificate for the node and public key.
+func (a *Authority) Issue(n replication.NodeID, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	uri, err := url.Parse(a.Division.URI(n))
+	if err != nil {
+		return nil, fmt.Errorf("name node %s: %w", n, err)
+	}
+	end := now.Add(CertificateValid - backdate)
+	if end.After(a.Certificate.NotAfter) {
+		end = a.Certificate.NotAfter
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              end,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+		DNSNames:              []string{a.Division.DNSName(n)},
+		URIs:                  []*url.URL{uri},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, public, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue the certificate of node %s: %w", n, err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// Fingerprint is the SHA-256 of a certificate, in hex: what a join token pins.
+func Fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// NewRequest returns a certificate request signed by the key, which proves that whoever
+// sends it has the key. The names are decided by the authority, so it has none.
+func NewRequest(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("make the certificate request: %w", err)
+	}
+	return der, nil
+}
+
+// RequestKey checks the proof in a certificate request and returns its public key.
+func RequestKey(der []byte) (*ecdsa.PublicKey, error) {
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate request: %w", err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("check the certificate request: %w", err)
+	}
+	key, ok := csr.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("the certificate request is not for an ECDSA P-256 key")
+	}
+	return key, nil
+}
+
+// NewKey makes the TLS key of a node.
+func NewKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+func newSerial() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make a serial number: %w", err)
+	}
+	return serial.Add(serial, big.NewInt(1)), nil
+}
+
+func marshalKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, errors.New("it is no PEM file")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("it is no ECDSA key")
+	}
+	return key, nil
+}
+
+func encodeCertificate(cert *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+}
+
+func parseCertificate(data []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("it is no PEM certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}

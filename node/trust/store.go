@@ -1,0 +1,196 @@
+package trust
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+
+	"tongban/node/exit"
+	"tongban/replication"
+)
+
+// Files below the data folder.
+const (
+	fileIdentity    = "node.key" // age identity.
+	fileKey         = "tls/node-key.pem"
+	fileCertificate = "tls/node.pem"
+	fileAuthority   = "tls/ca.pem"       // Certificate of the division's authority.
+	fileSealed      = "tls/ca-key.age"   // Key of the authority, sealed; until the database has it.
+	fileRecovery    = "tls/recovery.pub" // Recipient of the recovery kit.
+	fileGossip      = "tls/gossip.key"   // Hex, 32 bytes.
+)
+
+// Keys are what a node keeps in its data folder.
+type Keys struct {
+	Division    Division
+	Node        replication.NodeID
+	Identity    *age.X25519Identity // Node key.
+	Key         *ecdsa.PrivateKey   // TLS key.
+	Certificate *x509.Certificate   // Of the TLS key.
+	Authority   *x509.Certificate   // The division's.
+	Sealed      []byte              // The authority's key, sealed to the nodes and the recovery kit.
+	Recovery    string              // Recipient of the recovery kit.
+	Gossip      []byte              // 32 bytes.
+}
+
+// NewGossipKey makes the key that encrypts gossip.
+func NewGossipKey() ([]byte, error) {
+	key := make([]byte, 32)
+	_, err := rand.Read(key)
+	return key, err
+}
+
+// TLS is the chain that the node shows: its certificate and the authority's, which a
+// joining box compares with its token.
+func (k *Keys) TLS() tls.Certificate {
+	return tls.Certificate{
+		Certificate: [][]byte{k.Certificate.Raw, k.Authority.Raw},
+		PrivateKey:  k.Key,
+		Leaf:        k.Certificate,
+	}
+}
+
+// OpenAuthority unseals the authority's key with the node key.
+func (k *Keys) OpenAuthority(sealed []byte) (*Authority, error) {
+	key, err := Unseal(sealed, k.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("open the key of the division's authority: %w", err)
+	}
+	return LoadAuthority(k.Division, k.Authority, key)
+}
+
+// Save writes all keys below the data folder: secrets 0600, folders 0700, each file
+// synced before it takes its name.
+func (k *Keys) Save(data string) error {
+	if err := os.MkdirAll(filepath.Join(data, "tls"), 0o700); err != nil {
+		return fmt.Errorf("make the folder of keys: %w", err)
+	}
+	key, err := marshalKey(k.Key)
+	if err != nil {
+		return fmt.Errorf("write the TLS key: %w", err)
+	}
+	files := []struct {
+		name string
+		data []byte
+		mode fs.FileMode
+	}{
+		{fileIdentity, []byte(k.Identity.String() + "\n"), 0o600},
+		{fileKey, key, 0o600},
+		{fileCertificate, encodeCertificate(k.Certificate), 0o644},
+		{fileAuthority, encodeCertificate(k.Authority), 0o644},
+		{fileSealed, k.Sealed, 0o600},
+		{fileRecovery, []byte(k.Recovery + "\n"), 0o644},
+		{fileGossip, []byte(hex.EncodeToString(k.Gossip) + "\n"), 0o600},
+	}
+	for _, f := range files {
+		if err := WriteFile(filepath.Join(data, f.name), f.data, f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteFile writes a file so that its name always holds either the old content or all of
+// the new, also after a power cut.
+func WriteFile(name string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("write %s: %w", name, err)
+		}
+	}()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Load reads the keys of the node from its data folder and checks that they belong
+// together and to the division and node. Its errors have exit code 78.
+func Load(data string, d Division, n replication.NodeID) (*Keys, error) {
+	k := &Keys{Division: d, Node: n}
+	steps := []struct {
+		name   string
+		secret bool
+		read   func(data []byte) error
+	}{
+		{fileIdentity, true, func(b []byte) (err error) { k.Identity, err = parseIdentity(b); return err }},
+		{fileKey, true, func(b []byte) (err error) { k.Key, err = parseKey(b); return err }},
+		{fileCertificate, false, func(b []byte) (err error) { k.Certificate, err = parseCertificate(b); return err }},
+		{fileAuthority, false, func(b []byte) (err error) { k.Authority, err = parseCertificate(b); return err }},
+		{fileSealed, true, func(b []byte) error { k.Sealed = b; return nil }},
+		{fileRecovery, false, func(b []byte) error { k.Recovery = strings.TrimSpace(string(b)); return nil }},
+		{fileGossip, true, func(b []byte) (err error) { k.Gossip, err = parseGossip(b); return err }},
+	}
+	for _, s := range steps {
+		name := filepath.Join(data, s.name)
+		content, err := readKeyFile(name, s.secret)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.read(content); err != nil {
+			return nil, exit.Configf("%s cannot be read: %w; restore it from a backup, or join this box anew", name, err)
+		}
+	}
+	if !k.Key.PublicKey.Equal(k.Certificate.PublicKey) {
+		return nil, exit.Configf("the TLS key in %s does not belong to its certificate; join this box anew", data)
+	}
+	if err := d.checkNode(k.Certificate, n); err != nil {
+		return nil, exit.Configf("the certificate in %s is for another node: %w; correct node and division in the configuration", data, err)
+	}
+	return k, nil
+}
+
+func readKeyFile(name string, secret bool) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, exit.Configf("a key of the node is missing: %w; restore the data folder from a backup, or join this box anew", err)
+	}
+	if secret && info.Mode().Perm()&0o077 != 0 {
+		return nil, exit.Configf("%s is readable by other users (mode %04o); run: chmod 600 %s", name, info.Mode().Perm(), name)
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, exit.Configf("read a key of the node: %w; run as the user that owns the data folder", err)
+	}
+	return content, nil
+}
+
+func parseGossip(data []byte) ([]byte, error) {
+	key, err := hex.DecodeString(strings.TrimSpace(string(data)))
+	if err == nil && len(key) != 32 {
+		err = errors.New("it is not 32 bytes in hex")
+	}
+	return key, err
+}
