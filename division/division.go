@@ -71,6 +71,7 @@ type Division struct {
 	Status     Status
 	Validity   Validity
 	Successors []Ref // What holds the ground of a Former division in 2023; empty: unknown.
+	Inferred   bool  // Successors rests on the names alone, not on a known decision: say so to people.
 }
 
 // Zone tells whether d is a development zone that only the Bureau of Statistics counts as

@@ -38,6 +38,7 @@ type data struct {
 type end struct {
 	year       int // 0: unknown.
 	successors []Ref
+	inferred   bool // The successors come from the names; see infer.
 }
 
 func load(packed []byte, successors string) (*data, error) {
@@ -47,10 +48,11 @@ func load(packed []byte, successors string) (*data, error) {
 	}
 	t := &data{list: l, ends: map[string]end{}}
 	for line := range strings.Lines(successors) {
-		if strings.HasPrefix(line, "#") {
+		facts, _, _ := strings.Cut(line, "#")
+		fields := strings.Fields(facts)
+		if len(fields) == 0 {
 			continue
 		}
-		fields := strings.Fields(line)
 		if len(fields) < 3 {
 			return nil, fmt.Errorf("successors: line %q", line)
 		}
@@ -72,6 +74,7 @@ func load(packed []byte, successors string) (*data, error) {
 		}
 		t.ends[strings.Clone(fields[0])] = e
 	}
+	t.infer()
 	return t, nil
 }
 
@@ -133,7 +136,7 @@ func (t *data) areaAt(i int) Division {
 	d.Parent = t.parent(d.Ref)
 	d.Status = t.status(d)
 	if e, ok := t.ends[a.Code]; ok && d.Status == Former {
-		d.Validity.Withdrawn, d.Successors = e.year, slices.Clone(e.successors)
+		d.Validity.Withdrawn, d.Successors, d.Inferred = e.year, slices.Clone(e.successors), e.inferred
 	}
 	return d
 }
