@@ -34,8 +34,8 @@ func TestFrameInBrowser(t *testing.T) {
 				name := look.name + "-" + strings.Trim(path+"sink", "/")
 				page.Screenshot(name)
 				page.MustBeClean(name)
-				if !noSidewaysScroll(page) {
-					t.Errorf("%s: the page is wider than its window", name)
+				if wide := sticksOut(page); wide != "" {
+					t.Errorf("%s: the page is wider than its window: %s", name, wide)
 				}
 			}
 			page.Open(server.URL + "/form?" + look.query)
@@ -51,8 +51,11 @@ func TestFrameInBrowser(t *testing.T) {
 	}
 }
 
-func noSidewaysScroll(page *portaltest.Page) bool {
-	return portaltest.Value[int](page, "document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+// sticksOut names the elements that make the page scroll sideways.
+func sticksOut(page *portaltest.Page) string {
+	return portaltest.Value[string](page, `document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
+		[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth)
+			.map(e => e.tagName + "." + e.className + " " + e.getBoundingClientRect().right).slice(0, 8).join("; ") || "unknown"`)
 }
 
 // TestDraftSurvivesLanguageSwitch types into a form, changes the language and finds what
@@ -73,3 +76,51 @@ func TestDraftSurvivesLanguageSwitch(t *testing.T) {
 		t.Errorf("language, name, password, query = %q, want %q", fmt.Sprint(got), fmt.Sprint(want))
 	}
 }
+
+// TestPaperShowsTheMatterAlone prints a page that is dark on the screen: black on white,
+// without menu, search and buttons.
+func TestPaperShowsTheMatterAlone(t *testing.T) {
+	server := httptest.NewServer(sinkHandler(t, newPortal(t)))
+	defer server.Close()
+	page := portaltest.Browser(t, portaltest.Dark())
+
+	page.Open(server.URL + "/?theme=dark")
+	page.OnPaper(func() {
+		page.Screenshot("paper")
+		if got := portaltest.Value[string](page, `getComputedStyle(document.body).backgroundColor + " " +
+			getComputedStyle(document.querySelector(".tb-receipt")).color`); got != "rgb(255, 255, 255) rgb(0, 0, 0)" {
+			t.Errorf("colours on paper: %s", got)
+		}
+		if got := portaltest.Value[string](page, `[...document.querySelectorAll(".tb-menu, .tb-tools, .tb-search, button")]
+			.filter(e => e.getClientRects().length).map(e => e.outerHTML).join("\n")`); got != "" {
+			t.Errorf("on paper one sees %s", got)
+		}
+	})
+}
+
+// TestChoicesLast changes size and scheme by the links of the header, without scripts,
+// and finds them kept on the next page.
+func TestChoicesLast(t *testing.T) {
+	server := httptest.NewServer(sinkHandler(t, newPortal(t)))
+	defer server.Close()
+	page := portaltest.Browser(t, portaltest.JSOff())
+
+	page.Open(server.URL + "/form")
+	normal := portaltest.Value[float64](page, fontSize)
+	page.Click(`a[href*="text=large"]`)
+	page.Click(`a[href*="theme=dark"]`)
+	page.Open(server.URL + "/")
+	if large := portaltest.Value[float64](page, fontSize); large < 1.5*normal {
+		t.Errorf("large text is %g px, not half as large again as %g px", large, normal)
+	}
+	if scheme := portaltest.Value[string](page, "getComputedStyle(document.documentElement).colorScheme"); scheme != "dark" {
+		t.Errorf("the scheme is %s", scheme)
+	}
+	page.Click(`a[href*="theme=light"]`)
+	page.Click(`a[href*="text=normal"]`)
+	if back := portaltest.Value[float64](page, fontSize); back != normal {
+		t.Errorf("normal text is %g px after %g px", back, normal)
+	}
+}
+
+const fontSize = `parseFloat(getComputedStyle(document.body).fontSize)`

@@ -171,6 +171,7 @@ func (f formatter) fill(d *fieldData, page *Page, stored any) {
 			c.ID = fmt.Sprintf("%s-%d", d.ID, i+1)
 		}
 	}
+	page.fields = append(page.fields, d.Name)
 	d.Error = f.fieldError(page.refusal, d.Name)
 	var ids []string
 	if d.Hint != "" {

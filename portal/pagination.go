@@ -4,6 +4,7 @@ package portal
 type pageLink struct {
 	Number int
 	Path   string
+	Near   bool // Left out on narrow screens: not first, last or current.
 }
 
 type pageLinks struct {
@@ -51,7 +52,7 @@ func pages(p *Page, page, perPage, total int) (pageLinks, error) {
 			out.Links = append(out.Links, pageLink{})
 		}
 		shown = n
-		one := pageLink{Number: n}
+		one := pageLink{Number: n, Near: n != 1 && n != last && n != page}
 		if n != page {
 			if one.Path, err = link(n); err != nil {
 				return out, err

@@ -47,6 +47,7 @@ type Page struct {
 	query   url.Values
 	values  url.Values
 	refusal *service.Error
+	fields  []string // Names of the form's fields in the order of the page.
 }
 
 // frameData is the dot of the layout.
@@ -73,7 +74,7 @@ type frameData struct {
 	Ref               string
 }
 
-type tool struct{ Title, Path, Lang string }
+type tool struct{ Title, Path, Lang, Class string }
 
 type menuLink struct{ Title, Path, Current string }
 
@@ -99,13 +100,31 @@ func (p *Portal) Render(w http.ResponseWriter, r *http.Request, v View) {
 	frame.Content = template.HTML(content.String())
 	if v.Error != nil {
 		e := p.explain(set.lang, v.Error)
-		frame.Refused, frame.FieldErrors = true, e.fields
+		frame.Refused, frame.FieldErrors = true, inOrder(e.fields, frame.fields)
 		if len(e.fields) == 0 || e.reason != service.ErrInvalid.Reason {
 			frame.Problem = e.what
 		}
 		v.Status = cmp.Or(v.Status, e.status)
 	}
 	p.write(w, r, set, frame, cmp.Or(v.Status, http.StatusOK))
+}
+
+// inOrder sorts the errors as the fields stand on the page; what is wrong with a field
+// that the page does not show comes last and links to nothing.
+func inOrder(errs []explainedField, shown []string) []explainedField {
+	place := func(e explainedField) int {
+		if i := slices.Index(shown, e.name); i >= 0 {
+			return i
+		}
+		return len(shown)
+	}
+	for i := range errs {
+		if place(errs[i]) == len(shown) {
+			errs[i].ID = ""
+		}
+	}
+	slices.SortStableFunc(errs, func(a, b explainedField) int { return cmp.Compare(place(a), place(b)) })
+	return errs
 }
 
 // RenderError answers with a page, or with problem+json if the caller prefers JSON: what
@@ -227,17 +246,13 @@ func (p *Portal) tools(f formatter, r *http.Request, frame *frameData) []tool {
 	if f.lang == English {
 		out[0] = tool{Title: "中文", Path: link("lang", Chinese), Lang: "zh-CN"}
 	}
-	size, theme := tool{Title: "portal.text_large", Path: link("text", "large")}, tool{Title: "portal.theme_dark", Path: link("theme", "dark")}
+	size := tool{Title: f.text("portal.text_large"), Path: link("text", "large")}
 	if frame.LargeText {
-		size = tool{Title: "portal.text_normal", Path: link("text", "normal")}
+		size = tool{Title: f.text("portal.text_normal"), Path: link("text", "normal")}
 	}
-	if frame.Theme == "dark" {
-		theme = tool{Title: "portal.theme_light", Path: link("theme", "light")}
-	}
-	for _, t := range []tool{size, theme} {
-		t.Title = f.text(t.Title)
-		out = append(out, t)
-	}
+	out = append(out, size,
+		tool{Title: f.text("portal.theme_dark"), Path: link("theme", "dark"), Class: "tb-in-light"},
+		tool{Title: f.text("portal.theme_light"), Path: link("theme", "light"), Class: "tb-in-dark"})
 	return out
 }
 

@@ -14,8 +14,8 @@ mkdir -p dist
 npx --no-install sass --style=compressed --no-source-map --no-charset --quiet-deps \
   --load-path=node_modules scss/app.scss dist/app.css
 # The maps' addresses point at files that are not served.
-sed '/^\/\/# sourceMappingURL=/d' node_modules/govuk-frontend/dist/govuk/govuk-frontend.min.js >dist/govuk-frontend.min.js
-sed '/^\/\/# sourceMappingURL=/d' node_modules/htmx.org/dist/htmx.min.js >dist/htmx.min.js
+sed 's,//# sourceMappingURL=.*,,' node_modules/govuk-frontend/dist/govuk/govuk-frontend.min.js >dist/govuk-frontend.min.js
+sed 's,//# sourceMappingURL=.*,,' node_modules/htmx.org/dist/htmx.min.js >dist/htmx.min.js
 cp js/portal.js dist/portal.js
 cp img/seal.svg dist/seal.svg
 

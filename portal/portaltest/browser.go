@@ -52,6 +52,7 @@ type Page struct {
 	tb      testing.TB
 	ctx     context.Context
 	scripts bool
+	dark    bool
 
 	mu      sync.Mutex
 	console []string // Errors of scripts and refusals of the policy.
@@ -87,7 +88,7 @@ func Browser(tb testing.TB, options ...Option) *Page {
 		cancelAlloc()
 		cancelRoot()
 	})
-	p := &Page{tb: tb, ctx: ctx, scripts: s.scripts}
+	p := &Page{tb: tb, ctx: ctx, scripts: s.scripts, dark: s.dark}
 	if err := chromedp.Listen(ctx, p.listen); err != nil {
 		tb.Fatalf("start %s: %v", program, err)
 	}
@@ -108,21 +109,34 @@ func find(tb testing.TB) string {
 
 func (p *Page) setUp(s settings) {
 	p.tb.Helper()
-	scheme := "light"
-	if s.dark {
-		scheme = "dark"
-	}
 	call(p, network.Enable, network.EnableParams{})
 	call(p, log.Enable, cdp.Empty{})
 	call(p, runtime.Enable, cdp.Empty{})
 	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: int64(s.width), Height: int64(s.height), DeviceScaleFactor: 1, Mobile: s.phone})
 	call(p, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: s.phone})
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	p.setMedia("screen")
 	call(p, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{
 		Headers: network.Headers{"Accept-Language": s.language}})
 	p.setScripts(s.scripts)
+}
+
+func (p *Page) setMedia(media string) {
+	p.tb.Helper()
+	scheme := "light"
+	if p.dark {
+		scheme = "dark"
+	}
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: media,
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+}
+
+// OnPaper runs look while the page is laid out as for a printer.
+func (p *Page) OnPaper(look func()) {
+	p.tb.Helper()
+	p.setMedia("print")
+	defer p.setMedia("screen")
+	look()
 }
 
 func (p *Page) setScripts(on bool) {
