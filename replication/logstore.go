@@ -1,0 +1,210 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Limits of a node's log store. It serves every group of the node, so they are per
+// node, not per database.
+const (
+	// logMemTableBytes is one memtable. Several entries of the largest batch fit; a
+	// small one is flushed often, a large one makes a restart replay more.
+	logMemTableBytes = 8 << 20
+	// logMemTables may wait for their flush before writers are held back.
+	logMemTables = 4
+	// logBlockCacheBytes caches blocks of old entries: read only to catch up a
+	// follower, mostly once, so a large cache would hold nothing twice.
+	logBlockCacheBytes = 8 << 20
+	// logOpenTables is how many table files stay open.
+	logOpenTables = 64
+	// logEntryCacheBytes of recent entries are kept decoded: each is read back once by
+	// every follower's replication and once to apply it, within milliseconds.
+	logEntryCacheBytes = 16 << 20
+	// logReserveBytes of the disk stay free. Below, appends are refused with ErrDisk
+	// while there is still room for the truncation that frees space.
+	logReserveBytes = 64 << 20
+	// logReserveEvery is how often the free space is asked for: an append of a whole
+	// second fits in the reserve.
+	logReserveEvery = time.Second
+)
+
+// logs is the one raft log store of a node: the entries, terms and votes of all its
+// groups in one Pebble, so that one fsync serves every group that waits for one.
+//
+// After an fsync or write has failed nothing is written any more (the kernel may have
+// dropped the pages, so a second fsync that succeeds proves nothing): every append
+// returns ErrDisk until the node is restarted.
+type logs struct {
+	db    *pebble.DB
+	fs    vfs.FS
+	dir   string
+	log   *slog.Logger
+	cache *entryCache
+
+	// use is held shared by each operation and exclusively by close: Pebble panics
+	// when it is used after Close.
+	use    sync.RWMutex
+	closed bool
+
+	mu      sync.Mutex
+	groups  map[DatabaseID]*groupLog
+	failed  error     // First write error; wraps ErrDisk.
+	low     error     // The disk is nearly full; wraps ErrDisk.
+	checked time.Time // When low was found out.
+}
+
+// openLogs opens or makes the log store in dir. It is locked until close: a second
+// process that opens it is refused.
+func openLogs(dir string, log *slog.Logger) (*logs, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the raft log's folder: %w", err)
+	}
+	return openLogsFS(vfs.Default, dir, log)
+}
+
+func openLogsFS(fs vfs.FS, dir string, log *slog.Logger) (*logs, error) {
+	if log == nil {
+		log = slog.Default()
+	}
+	cache := pebble.NewCache(logBlockCacheBytes)
+	defer cache.Unref() // The DB holds its own reference.
+	options := &pebble.Options{
+		FS:                          fs,
+		Cache:                       cache,
+		MemTableSize:                logMemTableBytes,
+		MemTableStopWritesThreshold: logMemTables,
+		MaxOpenFiles:                logOpenTables,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      pebbleLogger{log},
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("open the raft log in %s: %w; the folder must belong to the user that runs the node", dir, err)
+		}
+		return nil, fmt.Errorf("open the raft log in %s (is another process using it?): %w", dir, err)
+	}
+	return &logs{
+		db: db, fs: fs, dir: dir, log: log,
+		cache:  newEntryCache(logEntryCacheBytes),
+		groups: make(map[DatabaseID]*groupLog),
+	}, nil
+}
+
+// group is the log and stable store of one database. Calls for one id return one value;
+// it finds its first and last entry on first use.
+func (l *logs) group(id DatabaseID) *groupLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.groups[id]
+	if g == nil {
+		g = &groupLog{logs: l, id: id, keys: newGroupKeys(id), cached: make(map[uint64]*cachedEntry)}
+		l.groups[id] = g
+	}
+	return g
+}
+
+// close waits for the operations under way and closes the store. Later operations
+// return ErrClosed.
+func (l *logs) close() error {
+	l.use.Lock()
+	defer l.use.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	if err := l.db.Close(); err != nil {
+		return fmt.Errorf("close the raft log: %w", err)
+	}
+	return nil
+}
+
+// enter begins an operation; the caller must leave when it returned nil.
+func (l *logs) enter() error {
+	l.use.RLock()
+	if l.closed {
+		l.use.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (l *logs) leave() { l.use.RUnlock() }
+
+// commit makes a batch durable: it returns nil only after the fsync that covers it.
+// Pebble's log writer lets one fsync serve all batches that were waiting when it began.
+func (l *logs) commit(b *pebble.Batch) error {
+	if err := l.writable(); err != nil {
+		return err
+	}
+	// Apply would end the process on a failed fsync; SyncWait hands the error out.
+	if err := l.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+		return l.fail(err)
+	}
+	if err := b.SyncWait(); err != nil {
+		return l.fail(err)
+	}
+	return nil
+}
+
+func (l *logs) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = fmt.Errorf("write the raft log: %w: %w", ErrDisk, err)
+	}
+	return l.failed
+}
+
+// writable refuses when a write has failed or the disk is nearly full.
+func (l *logs) writable() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	if now := time.Now(); now.Sub(l.checked) >= logReserveEvery {
+		l.checked, l.low = now, nil
+		// A file system that cannot tell (in memory) has no reserve.
+		if usage, err := l.fs.GetDiskUsage(l.dir); err == nil && usage.AvailBytes < logReserveBytes {
+			l.low = fmt.Errorf("write the raft log: %w: %d MiB free, %d MiB must stay free; make room on the disk of %s",
+				ErrDisk, usage.AvailBytes>>20, logReserveBytes>>20, l.dir)
+		}
+	}
+	return l.low
+}
+
+// pebbleLogger turns Pebble's chatter into debug records.
+type pebbleLogger struct{ log *slog.Logger }
+
+func (p pebbleLogger) Infof(format string, args ...any) {
+	p.log.Debug("raft log store", "text", lazyText{format, args})
+}
+
+func (p pebbleLogger) Errorf(format string, args ...any) {
+	p.log.Warn("raft log store", "text", lazyText{format, args})
+}
+
+// Fatalf is called when Pebble cannot go on (its own records cannot be written, an
+// invariant is broken) and must not return.
+func (p pebbleLogger) Fatalf(format string, args ...any) {
+	p.log.Error("raft log store: cannot go on", "text", lazyText{format, args})
+	panic("replication: raft log store: " + fmt.Sprintf(format, args...))
+}
+
+// lazyText is formatted only when the record is written.
+type lazyText struct {
+	format string
+	args   []any
+}
+
+// LogValue is called by handlers that are enabled for the record's level.
+func (t lazyText) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf(t.format, t.args...)) }
