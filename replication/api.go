@@ -70,6 +70,9 @@ type Options struct {
 	MaxBatch         int           // 1,024 closures a raft entry.
 	MaxBatchBytes    int           // 1 MiB a raft entry.
 	MaxQueue         int           // 4,096 closures waiting per database.
+
+	mutants mutants // Tests of the tests.
+	hooks   hooks
 }
 
 // DBOptions say how one database is opened.

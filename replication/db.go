@@ -1,0 +1,265 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// DB is one database and the raft group that orders its changes. Its methods are safe for
+// concurrent use.
+type DB struct {
+	id      DatabaseID
+	engine  *Engine
+	path    string // Of state.db.
+	log     *slog.Logger
+	onLead  func(ctx context.Context, db *DB)
+	mutants mutants
+	hooks   hooks
+
+	raft      *raft.Raft
+	logs      raft.LogStore
+	snapshots raft.SnapshotStore
+	progress  *progress
+
+	// mu guards the write connection and what is open on it. It is held for a statement or
+	// an apply, never while a closure runs.
+	mu      sync.Mutex
+	w       *conn
+	state   state
+	open    *batch // Has the write transaction.
+	pending *batch // Proposed; its outcome is not known. May still be open.
+	failed  error  // Why the replica has stopped.
+
+	running running // Which closure's statement is on the write connection.
+	readers pool
+	// More than 0 while the leadership is being handed over.
+	transferring atomic.Int32
+	applied watch // Of state.applied, after the commit.
+	commits atomic.Int64 // For the checkpointer.
+
+	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
+	queue    queue
+	tenure   tenure
+	stopping chan struct{}
+	closed   atomic.Bool
+	tasks    sync.WaitGroup // Evaluators and the watch over the leadership.
+}
+
+// mutants switch off one safeguard each; a test that does not notice proves nothing.
+type mutants struct {
+	noBaseCheck         bool
+	commitBeforePropose bool
+	commitAnyEntry      bool
+}
+
+// hooks are called by the tests at moments that chance never reaches.
+type hooks struct {
+	beforePropose func()
+}
+
+// ID is the database's name.
+func (db *DB) ID() DatabaseID { return db.id }
+
+// Applied is the index of the last entry in this replica's file.
+func (db *DB) Applied() Index { return Index(db.applied.value()) }
+
+// AppliedChanged returns a channel that is closed at the next change of Applied. Take it
+// before looking at what may have changed.
+func (db *DB) AppliedChanged() <-chan struct{} { return db.applied.changed() }
+
+// WaitApplied waits until this replica has applied i. It returns ctx's error, ErrClosed,
+// or the error that stopped the replica.
+func (db *DB) WaitApplied(ctx context.Context, i Index) error {
+	for {
+		changed := db.applied.changed()
+		if db.Applied() >= i {
+			return nil
+		}
+		if err := db.failure(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for index %d of %s, which is at %d: %w", i, db.id, db.Applied(), ctx.Err())
+		case <-db.stopping:
+			return ErrClosed
+		}
+	}
+}
+
+// Leader is who leads, as this node knows.
+func (db *DB) Leader() (NodeID, bool) {
+	_, id := db.raft.LeaderWithID()
+	return NodeID(id), id != ""
+}
+
+// IsLeader says whether this node leads and has applied all that was committed before its
+// leadership: whether Update can work here.
+func (db *DB) IsLeader() bool { return db.tenure.term() != 0 && db.raft.State() == raft.Leader }
+
+// Status is the database's condition on this node.
+func (db *DB) Status() Status {
+	leader, _ := db.Leader()
+	s := Status{
+		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft.CurrentTerm(),
+		Applied: db.Applied(), LogLast: Index(db.raft.LastIndex()),
+	}
+	if members, err := db.Members(); err == nil {
+		for _, m := range members {
+			if m.Voter {
+				s.Voters = append(s.Voters, m.Node)
+			}
+		}
+	}
+	if err := db.failure(); err != nil {
+		s.Role, s.Err = "stopped", err.Error()
+	}
+	return s
+}
+
+func (db *DB) role() string {
+	switch db.raft.State() {
+	case raft.Leader:
+		return "leader"
+	case raft.Candidate:
+		return "candidate"
+	case raft.Follower:
+		return "follower"
+	}
+	return "stopped"
+}
+
+// failure is why the replica does not serve: ErrClosed, or what stopped it.
+func (db *DB) failure() error {
+	if db.closed.Load() {
+		return ErrClosed
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.failed
+}
+
+// fail stops the replica. The caller holds mu.
+func (db *DB) fail(err error) {
+	if db.failed != nil {
+		return
+	}
+	var sq *sqlError
+	if errors.As(err, &sq) && !sq.deterministic() {
+		err = fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+	db.failed = fmt.Errorf("replica of %s has stopped at index %d: %w", db.id, db.state.applied, err)
+	db.log.Error("a replica has stopped; it serves nothing until it is rebuilt", "err", db.failed)
+	db.rollback()
+	db.applied.notify()
+	db.tasks.Add(1)
+	go func() { // raft's own goroutine may be our caller.
+		defer db.tasks.Done()
+		db.raft.Shutdown()
+	}()
+}
+
+// rollback ends whatever transaction the write connection has. The caller holds mu.
+func (db *DB) rollback() {
+	if db.open != nil {
+		db.open.dead = true
+		db.open = nil
+	}
+	if db.w.inTransaction() {
+		if _, err := db.w.exec("ROLLBACK"); err != nil {
+			db.fail(fmt.Errorf("roll back: %w", err))
+		}
+	}
+}
+
+func (db *DB) dir() string { return filepath.Dir(db.path) }
+
+// stop ends all of the database's goroutines and closes the file.
+func (db *DB) stop() error {
+	if db.closed.Swap(true) {
+		return nil
+	}
+	close(db.stopping)
+	db.queue.refuse(ErrClosed)
+	err := db.raft.Shutdown().Error()
+	db.tasks.Wait()
+	db.progress.wait()
+	db.readers.drain()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.rollback()
+	return errors.Join(err, db.w.close())
+}
+
+// watch is a number that grows, with waiters.
+type watch struct {
+	mu sync.Mutex
+	n  uint64
+	ch chan struct{}
+}
+
+func (w *watch) value() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n
+}
+
+func (w *watch) set(n uint64) {
+	w.mu.Lock()
+	w.n = n
+	w.mu.Unlock()
+	w.notify()
+}
+
+func (w *watch) notify() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch != nil {
+		close(w.ch)
+		w.ch = nil
+	}
+}
+
+func (w *watch) changed() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch == nil {
+		w.ch = make(chan struct{})
+	}
+	return w.ch
+}
+
+// running is the statement of a closure that is on the write connection, so that it and
+// nothing else is interrupted.
+type running struct {
+	mu sync.Mutex
+	tx *Tx
+	w  *conn
+}
+
+func (r *running) set(tx *Tx, w *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tx, r.w = tx, w
+}
+
+// interrupt ends tx's statement, or any closure's if tx is nil.
+func (r *running) interrupt(tx *Tx) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tx != nil && (tx == nil || r.tx == tx) {
+		r.w.interrupt()
+	}
+}
+
+// unixMicro is the time of a number in the file.
+func unixMicro(n int64) time.Time { return time.UnixMicro(n).UTC() }

@@ -1,0 +1,249 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Engine is one node's share of all its databases: one log store, one transport. Its
+// methods are safe for concurrent use.
+type Engine struct {
+	opts        Options
+	lock        *os.File
+	logs        *logs
+	transport   *transport
+	checkpoints *checkpointer
+	process     [8]byte // Random: makes this process's proposals its own.
+	proposals   atomic.Uint64
+
+	mu     sync.Mutex
+	dbs    map[DatabaseID]*DB
+	opens  map[DatabaseID]bool // Being opened.
+	closed bool
+}
+
+const (
+	maxHello        = 4096            // Bytes of Options.Hello.
+	handOverTimeout = 5 * time.Second // In Close.
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Dir == "" || o.Node == "" {
+		return o, errors.New("replication: Options.Dir and Options.Node are required")
+	}
+	if len(o.Hello) > maxHello {
+		return o, fmt.Errorf("replication: Options.Hello has %d bytes, at most %d are allowed", len(o.Hello), maxHello)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.HeartbeatTimeout = cmp.Or(o.HeartbeatTimeout, time.Second)
+	o.MaxClosure = cmp.Or(o.MaxClosure, 100*time.Millisecond)
+	o.MaxBatch = cmp.Or(o.MaxBatch, 1024)
+	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 1<<20)
+	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)
+	dir, err := filepath.Abs(o.Dir)
+	o.Dir = dir
+	return o, err
+}
+
+// Open starts a node's engine. The databases are opened one by one with OpenDB.
+func Open(opts Options) (*Engine, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	opts.Log = opts.Log.With("node", string(opts.Node))
+	lock, err := lockDir(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := openLogs(filepath.Join(opts.Dir, "log"), opts.Log)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("open the log store: %w", err)
+	}
+	dial := opts.Dial
+	if dial == nil {
+		dial = func(context.Context, NodeID, string) (net.Conn, error) {
+			return nil, errors.New("replication: this division has one node")
+		}
+	}
+	e := &Engine{
+		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log),
+		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
+		dbs:       map[DatabaseID]*DB{}, opens: map[DatabaseID]bool{},
+	}
+	_, _ = rand.Read(e.process[:]) // Never fails.
+	return e, nil
+}
+
+// lockDir makes dir and locks it against a second process.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the data folder %s is in use by another process (%w)", dir, err)
+	}
+	return f, nil
+}
+
+// newProposal makes an id that no process has used.
+func (e *Engine) newProposal() proposalID {
+	var id proposalID
+	copy(id[:], e.process[:])
+	binary.BigEndian.PutUint64(id[8:], e.proposals.Add(1))
+	return id
+}
+
+// Close hands over the leaderships, for at most 5 s, and stops all.
+func (e *Engine) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
+	defer cancel()
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	e.mu.Unlock()
+	if err := e.HandOver(ctx); err != nil {
+		e.opts.Log.Warn("not every leadership was handed over before the stop", "err", err)
+	}
+	return e.stop()
+}
+
+// stop ends everything at once.
+func (e *Engine) stop() error {
+	e.mu.Lock()
+	e.closed = true
+	dbs := slices.Collect(maps.Values(e.dbs))
+	e.dbs = map[DatabaseID]*DB{}
+	e.mu.Unlock()
+	var errs []error
+	for _, db := range dbs {
+		errs = append(errs, db.stop())
+	}
+	e.checkpoints.close()
+	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
+	return errors.Join(errs...)
+}
+
+var databaseID = regexp.MustCompile(`^[a-z0-9_-]{1,40}/[a-z0-9_-]{1,40}$`)
+
+// OpenDB opens a database of this node, or founds it (see DBOptions.Voters). A database
+// that is open already is an error.
+func (e *Engine) OpenDB(id DatabaseID, o DBOptions) (*DB, error) {
+	if !databaseID.MatchString(string(id)) {
+		return nil, fmt.Errorf("replication: %q is no database id: <tenant>/<database>, both of [a-z0-9_-]{1,40}", id)
+	}
+	e.mu.Lock()
+	if e.closed || e.dbs[id] != nil || e.opens[id] {
+		defer e.mu.Unlock()
+		if e.closed {
+			return nil, ErrClosed
+		}
+		return nil, fmt.Errorf("replication: database %s is open already", id)
+	}
+	e.opens[id] = true
+	e.mu.Unlock()
+	db, err := e.openDB(id, o)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.opens, id)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", id, err)
+	}
+	if e.closed {
+		return nil, errors.Join(ErrClosed, db.stop())
+	}
+	e.dbs[id] = db
+	return db, nil
+}
+
+// DB returns an open database.
+func (e *Engine) DB(id DatabaseID) (*DB, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	db, ok := e.dbs[id]
+	return db, ok
+}
+
+// Databases lists the open databases by id.
+func (e *Engine) Databases() []DatabaseID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.dbs))
+}
+
+// CloseDB stops one database; its files stay.
+func (e *Engine) CloseDB(id DatabaseID) error {
+	e.mu.Lock()
+	db, ok := e.dbs[id]
+	delete(e.dbs, id)
+	e.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("replication: database %s is not open", id)
+	}
+	return db.stop()
+}
+
+// ServeConn serves an accepted connection of the node port whose peer is proven to be
+// from; protocol is the ALPN name. It returns when the connection ends.
+func (e *Engine) ServeConn(conn net.Conn, from NodeID, protocol string) error {
+	return e.transport.serve(conn, from, protocol)
+}
+
+// PeerHello is what n said when its connection opened (Options.Hello); false if there is
+// no connection.
+func (e *Engine) PeerHello(n NodeID) ([]byte, bool) { return e.transport.peerHello(n) }
+
+// HandOver transfers every leadership of this node to another voter, all at once. It is
+// called before a stop; the leaderships of groups without another voter stay.
+func (e *Engine) HandOver(ctx context.Context) error {
+	e.mu.Lock()
+	dbs := slices.Collect(maps.Values(e.dbs))
+	e.mu.Unlock()
+	errs := make([]error, len(dbs))
+	var wg sync.WaitGroup
+	for i, db := range dbs {
+		wg.Go(func() { errs[i] = db.handOver(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (db *DB) handOver(ctx context.Context) error {
+	voters, err := db.voters()
+	if err != nil || len(voters) < 2 || db.tenure.term() == 0 {
+		return err
+	}
+	if err := db.TransferLeadership(ctx); err != nil && !errors.Is(err, ErrNotLeader) {
+		return err
+	}
+	return nil
+}

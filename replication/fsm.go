@@ -1,0 +1,172 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+)
+
+// fsm is what raft calls, always from one goroutine.
+type fsm struct{ db *DB }
+
+var _ raft.BatchingFSM = (*fsm)(nil)
+
+// errDiverged stops a replica that executed a statement otherwise than the leader did.
+var errDiverged = errors.New("replication: this replica differs from the leader's")
+
+// Apply executes one committed entry.
+func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch executes committed entries, in one transaction, each once. It returns
+// nothing: what the evaluator must know is in the batch (see conclude).
+func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	db := f.db
+	<-db.opened
+	// While a closure runs, no proposal of ours is on its way: what has arrived is foreign,
+	// and ends the closure's transaction.
+	db.running.interrupt(nil)
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	a := applying{db: db, state: db.state}
+	for _, l := range logs {
+		if l.Type != raft.LogCommand || l.Index <= a.state.applied || db.failed != nil {
+			continue
+		}
+		e, err := decodeEntry(l.Data)
+		if err == nil {
+			err = a.apply(l, e)
+		}
+		if err != nil {
+			db.fail(fmt.Errorf("apply entry %d: %w", l.Index, err))
+		}
+	}
+	if a.begun && db.failed == nil {
+		a.commit()
+	}
+	return make([]any, len(logs))
+}
+
+// applying is the work of one ApplyBatch. DB.mu is held all the while.
+type applying struct {
+	db    *DB
+	state state // With what the open transaction has done.
+	begun bool  // A transaction of this batch of entries is open.
+	own   *batch
+	// What becomes of own once the transaction is committed.
+	result batchResult
+	index  uint64
+}
+
+// apply applies one entry, in the transaction that is open or in a new one.
+func (a *applying) apply(l *raft.Log, e entry) error {
+	db := a.db
+	own := db.pending
+	if own != nil && own.id != e.id && !db.mutants.commitAnyEntry {
+		own = nil
+	}
+	a.state.applied, a.state.term = l.Index, l.Term
+	if own != nil && db.open == own && !a.begun {
+		db.open, a.begun = nil, true // The transaction that is open holds its effects.
+		a.state.lastcmd, a.state.time = l.Index, max(a.state.time, e.time)
+		a.own, a.result, a.index = own, committed, l.Index
+		return nil
+	}
+	if !a.begun {
+		db.rollback()
+		if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		a.begun = true
+	}
+	result := committed
+	if e.base != a.state.lastcmd && !db.mutants.noBaseCheck {
+		result = rejected
+	} else {
+		if own != nil && own.early { // Only in a mutant: its effects are in the file.
+		} else if err := db.execute(e); err != nil {
+			return err
+		}
+		a.state.lastcmd, a.state.time = l.Index, max(a.state.time, e.time)
+	}
+	if own != nil {
+		a.own, a.result, a.index = own, result, l.Index
+	}
+	return nil
+}
+
+// commit ends the transaction with the applied index in it, and publishes it.
+func (a *applying) commit() {
+	db := a.db
+	err := db.w.writeState(a.state)
+	if err == nil {
+		_, err = db.w.exec("COMMIT")
+	}
+	if err != nil {
+		db.fail(fmt.Errorf("commit up to entry %d: %w", a.state.applied, err))
+		return
+	}
+	db.state = a.state
+	if a.own != nil {
+		a.own.result, a.own.index = a.result, a.index
+	}
+	db.applied.set(a.state.applied)
+	db.engine.checkpoints.note(db)
+}
+
+// execute executes an entry's statements as they were recorded. An error means that this
+// replica cannot do what the leader did. The caller holds mu.
+func (db *DB) execute(e entry) error {
+	w := db.w
+	unit := func(first bool) error {
+		if !first {
+			if _, err := w.exec("RELEASE tx"); err != nil {
+				return err
+			}
+		}
+		_, err := w.exec("SAVEPOINT tx")
+		w.resetRowID()
+		return err
+	}
+	statement := func(s recorded) error {
+		res, err := w.execMode(s.sql, s.args, internal)
+		failure := 0
+		var sq *sqlError
+		if errors.As(err, &sq) {
+			if !sq.deterministic() {
+				return err
+			}
+			failure = sq.primary()
+		} else if err != nil {
+			return err
+		}
+		if failure != s.failure || res.rowid != s.rowid || res.changes != s.changes {
+			return fmt.Errorf("%w: %.200q gave code %d, rowid %d, %d changes; there it gave %d, %d, %d (%v)",
+				errDiverged, s.sql, failure, res.rowid, res.changes, s.failure, s.rowid, s.changes, err)
+		}
+		return nil
+	}
+	if err := e.each(unit, statement); err != nil {
+		return err
+	}
+	if e.units == 0 {
+		return nil
+	}
+	_, err := w.exec("RELEASE tx")
+	return err
+}
+
+// Snapshot is not used: the log is kept whole, and the file is its own snapshot.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	return nil, errors.New("replication: the log is not compacted yet")
+}
+
+// Restore replaces the replica's file by the received one (see copyTo).
+func (f *fsm) Restore(r io.ReadCloser) error {
+	defer r.Close()
+	if err := f.db.install(r); err != nil {
+		return fmt.Errorf("install a copy of %s: %w", f.db.id, err)
+	}
+	return nil
+}

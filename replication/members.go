@@ -1,0 +1,131 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const membershipTimeout = 10 * time.Second // Until raft's loop takes a change of members.
+
+// Members lists the servers of the group, in raft's order, as this node knows them.
+func (db *DB) Members() ([]Member, error) {
+	f := db.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return nil, fmt.Errorf("members of %s: %w", db.id, err)
+	}
+	var out []Member
+	for _, s := range f.Configuration().Servers {
+		out = append(out, Member{Node: NodeID(s.ID), Voter: s.Suffrage == raft.Voter})
+	}
+	return out, nil
+}
+
+func (db *DB) voters() ([]NodeID, error) {
+	members, err := db.Members()
+	var out []NodeID
+	for _, m := range members {
+		if m.Voter {
+			out = append(out, m.Node)
+		}
+	}
+	return out, err
+}
+
+// AddNode makes n a voter: it joins as a learner, and votes once it has caught up. The
+// leader does it; calling it again, also after an error, goes on where it stopped. n must
+// have the database open (see DBOptions.Voters).
+//
+// Errors: ErrNotLeader, ctx's error when n has not caught up in time (it stays a learner).
+func (db *DB) AddNode(ctx context.Context, n NodeID) error {
+	term := db.tenure.term()
+	if term == 0 {
+		return db.notLeader()
+	}
+	members, err := db.Members()
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, m := range members {
+		if m.Node == n && m.Voter {
+			return nil
+		}
+		known = known || m.Node == n
+	}
+	if !known {
+		f := db.raft.AddNonvoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
+		if err := db.changed(ctx, f, "add", n); err != nil {
+			return err
+		}
+	}
+	if err := db.waitCaughtUp(ctx, n, term); err != nil {
+		return err
+	}
+	return db.changed(ctx, db.raft.AddVoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout), "promote", n)
+}
+
+// waitCaughtUp waits until n has acknowledged what was in the log when it was asked for.
+func (db *DB) waitCaughtUp(ctx context.Context, n NodeID, term uint64) error {
+	goal := db.raft.LastIndex()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for db.progress.of(n, term).last < goal {
+		if db.tenure.term() != term {
+			return db.notLeader()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s has caught up with %s: %w", n, db.id, ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (db *DB) changed(ctx context.Context, f raft.Future, verb string, n NodeID) error {
+	err := wait(ctx, f)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return db.notLeader()
+	}
+	return fmt.Errorf("%s %s in %s: %w", verb, n, db.id, err)
+}
+
+// RemoveNode takes n out of the group; a node that is not in it is no error.
+func (db *DB) RemoveNode(ctx context.Context, n NodeID) error {
+	if db.tenure.term() == 0 {
+		return db.notLeader()
+	}
+	return db.changed(ctx, db.raft.RemoveServer(raft.ServerID(n), 0, membershipTimeout), "remove", n)
+}
+
+// TransferLeadership hands the leadership to the voter that is furthest. Updates that
+// arrive meanwhile are refused with ErrNotLeader.
+func (db *DB) TransferLeadership(ctx context.Context) error {
+	if db.raft.State() != raft.Leader {
+		return db.notLeader()
+	}
+	db.transferring.Add(1) // Ends the lease: the other may be elected at once.
+	f := db.raft.LeadershipTransfer()
+	done := make(chan error, 1)
+	go func() {
+		err := f.Error()
+		db.transferring.Add(-1)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,166 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+const never = 100 * 365 * 24 * time.Hour // For raft's timers that must not fire.
+
+// raftConfig is how every group runs: elections by the library, no snapshots of its own,
+// the log kept whole.
+func (e *Engine) raftConfig(db *DB, notices chan<- bool) *raft.Config {
+	h := e.opts.HeartbeatTimeout
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(e.opts.Node)
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = h, h, h/2
+	c.CommitTimeout = min(250*time.Millisecond, h/4)
+	c.MaxAppendEntries = 256
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = never, math.MaxUint64, math.MaxUint64
+	c.NoSnapshotRestoreOnStart = true // The file is the state; see openDB.
+	c.ShutdownOnRemove = false
+	c.NotifyCh = notices
+	c.NoLegacyTelemetry = true
+	c.Logger = hclog.New(&hclog.LoggerOptions{
+		Name: "raft", Level: hclog.Info, DisableTime: true, Output: raftLog{db.log},
+	})
+	return c
+}
+
+// raftLog writes raft's lines to a slog.Logger. What raft calls a warning is daily life.
+type raftLog struct{ log *slog.Logger }
+
+func (r raftLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if rest, ok := strings.CutPrefix(text, "[ERROR] "); ok {
+		r.log.Warn(rest)
+	} else {
+		r.log.Debug(text)
+	}
+	return len(line), nil
+}
+
+func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
+	path := filepath.Join(e.opts.Dir, "db", filepath.FromSlash(string(id)), "state.db")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	w, s, err := openStore(path)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{
+		id: id, engine: e, path: path, log: e.opts.Log.With("database", string(id)),
+		onLead: o.OnLead, mutants: e.opts.mutants, hooks: e.opts.hooks,
+		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	db.readers.open(path)
+	db.applied.set(s.applied)
+	db.queue.max = e.opts.MaxQueue
+	db.queue.start = func() {
+		db.tasks.Add(1)
+		go db.evaluate()
+	}
+	if err := e.startRaft(db, o); err != nil {
+		return nil, errors.Join(err, db.w.close())
+	}
+	return db, nil
+}
+
+// startRaft joins the database to its group.
+func (e *Engine) startRaft(db *DB, o DBOptions) error {
+	group := e.logs.group(db.id)
+	snapshots, err := newSnapshotStore(db.dir(), db, db.log)
+	if err != nil {
+		return err
+	}
+	db.logs, db.snapshots = group, snapshots
+	db.progress = newProgress(e.transport.group(db.id))
+	notices := make(chan bool)
+	config := e.raftConfig(db, notices)
+	if err := db.prepareGroup(config, group, o.Voters); err != nil {
+		return errors.Join(err, db.progress.Close())
+	}
+	r, err := raft.NewRaft(config, &fsm{db}, group, group, snapshots, db.progress)
+	if err != nil {
+		return errors.Join(err, db.progress.Close())
+	}
+	db.raft = r
+	close(db.opened)
+	db.tasks.Add(1)
+	go db.watchLeadership(notices)
+	return nil
+}
+
+// prepareGroup founds the group if this node is one of its founders and has nothing yet,
+// and refuses to start a replica whose parts do not belong together.
+func (db *DB) prepareGroup(config *raft.Config, group *groupLog, voters []NodeID) error {
+	exists, err := raft.HasExistingState(group, group, db.snapshots)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		if db.state.applied > 0 {
+			return fmt.Errorf("%s holds index %d, but the log has nothing of this database: the log folder is lost or another's; restore from a backup", db.path, db.state.applied)
+		}
+		return db.found(config, group, voters)
+	}
+	base, err := db.finishSnapshot()
+	if err != nil {
+		return err
+	}
+	last, err := group.LastIndex()
+	if err != nil {
+		return err
+	}
+	if db.state.applied > max(last, base) {
+		return fmt.Errorf("%s holds index %d, but the log ends at %d: the log has lost its end; rebuild this replica from the others", db.path, db.state.applied, last)
+	}
+	return nil
+}
+
+// finishSnapshot installs a received copy that a crash left between its receipt and its
+// installation, and returns the index from which the log must go on.
+func (db *DB) finishSnapshot() (uint64, error) {
+	list, err := db.snapshots.List()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	if list[0].Index <= db.state.applied {
+		return list[0].Index, nil
+	}
+	_, r, err := db.snapshots.Open(list[0].ID)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	if err := db.install(r); err != nil {
+		return 0, err
+	}
+	if db.state.applied < list[0].Index {
+		return 0, fmt.Errorf("the received copy of %s is at index %d, its snapshot at %d", db.id, db.state.applied, list[0].Index)
+	}
+	return list[0].Index, nil
+}
+
+func (db *DB) found(config *raft.Config, group *groupLog, voters []NodeID) error {
+	var c raft.Configuration
+	founder := false
+	for _, v := range voters {
+		founder = founder || v == db.engine.opts.Node
+		c.Servers = append(c.Servers, raft.Server{ID: raft.ServerID(v), Address: raft.ServerAddress(v)})
+	}
+	if !founder {
+		return nil
+	}
+	return raft.BootstrapCluster(config, group, group, db.snapshots, db.progress, c)
+}

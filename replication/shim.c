@@ -1,0 +1,231 @@
+#include "shim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WEAK __attribute__((weak))
+
+typedef int64_t sqlite3_int64;
+
+extern WEAK int sqlite3_prepare_v3(sqlite3 *, const char *, int, unsigned, sqlite3_stmt **, const char **);
+extern WEAK int sqlite3_step(sqlite3_stmt *);
+extern WEAK int sqlite3_reset(sqlite3_stmt *);
+extern WEAK int sqlite3_clear_bindings(sqlite3_stmt *);
+extern WEAK int sqlite3_finalize(sqlite3_stmt *);
+extern WEAK int sqlite3_bind_int64(sqlite3_stmt *, int, sqlite3_int64);
+extern WEAK int sqlite3_bind_double(sqlite3_stmt *, int, double);
+extern WEAK int sqlite3_bind_null(sqlite3_stmt *, int);
+extern WEAK int sqlite3_bind_text(sqlite3_stmt *, int, const char *, int, void (*)(void *));
+extern WEAK int sqlite3_bind_blob(sqlite3_stmt *, int, const void *, int, void (*)(void *));
+extern WEAK int sqlite3_bind_parameter_count(sqlite3_stmt *);
+extern WEAK int sqlite3_stmt_readonly(sqlite3_stmt *);
+extern WEAK int sqlite3_column_count(sqlite3_stmt *);
+extern WEAK const char *sqlite3_column_name(sqlite3_stmt *, int);
+extern WEAK int sqlite3_column_type(sqlite3_stmt *, int);
+extern WEAK sqlite3_int64 sqlite3_column_int64(sqlite3_stmt *, int);
+extern WEAK double sqlite3_column_double(sqlite3_stmt *, int);
+extern WEAK const unsigned char *sqlite3_column_text(sqlite3_stmt *, int);
+extern WEAK const void *sqlite3_column_blob(sqlite3_stmt *, int);
+extern WEAK int sqlite3_column_bytes(sqlite3_stmt *, int);
+extern WEAK sqlite3_int64 sqlite3_last_insert_rowid(sqlite3 *);
+extern WEAK void sqlite3_set_last_insert_rowid(sqlite3 *, sqlite3_int64);
+extern WEAK int sqlite3_changes(sqlite3 *);
+extern WEAK int sqlite3_total_changes(sqlite3 *);
+extern WEAK int sqlite3_get_autocommit(sqlite3 *);
+extern WEAK const char *sqlite3_errmsg(sqlite3 *);
+extern WEAK int sqlite3_extended_errcode(sqlite3 *);
+extern WEAK int sqlite3_extended_result_codes(sqlite3 *, int);
+extern WEAK void sqlite3_interrupt(sqlite3 *);
+extern WEAK int sqlite3_db_status(sqlite3 *, int, int *, int *, int);
+extern WEAK int sqlite3_db_config(sqlite3 *, int, ...);
+extern WEAK int sqlite3_limit(sqlite3 *, int, int);
+extern WEAK int sqlite3_complete(const char *);
+extern WEAK int sqlite3_strnicmp(const char *, const char *, int);
+extern WEAK int sqlite3_stricmp(const char *, const char *);
+extern WEAK int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
+
+enum {
+  OK = 0, DENY = 1, ROW = 100, DONE = 101, MAX_ATTACHED = 7,
+  DBSTATUS_DEFERRED_FKS = 10, DBCONFIG_DEFENSIVE = 1010, DBCONFIG_TRUSTED_SCHEMA = 1017,
+  DBCONFIG_DQS_DML = 1013, DBCONFIG_DQS_DDL = 1014, PREPARE_PERSISTENT = 1
+};
+#define TRANSIENT ((void (*)(void *))-1)
+
+// The action codes of sqlite3_set_authorizer.
+enum {
+  A_CREATE_INDEX = 1, A_CREATE_TABLE = 2, A_CREATE_TEMP_INDEX = 3, A_CREATE_TEMP_TABLE = 4,
+  A_CREATE_TEMP_TRIGGER = 5, A_CREATE_TEMP_VIEW = 6, A_CREATE_TRIGGER = 7, A_CREATE_VIEW = 8,
+  A_DELETE = 9, A_DROP_INDEX = 10, A_DROP_TABLE = 11, A_DROP_TEMP_INDEX = 12,
+  A_DROP_TEMP_TABLE = 13, A_DROP_TEMP_TRIGGER = 14, A_DROP_TEMP_VIEW = 15,
+  A_DROP_TRIGGER = 16, A_DROP_VIEW = 17, A_INSERT = 18, A_PRAGMA = 19, A_READ = 20,
+  A_SELECT = 21, A_TRANSACTION = 22, A_UPDATE = 23, A_ATTACH = 24, A_DETACH = 25,
+  A_ALTER_TABLE = 26, A_REINDEX = 27, A_ANALYZE = 28, A_CREATE_VTABLE = 29,
+  A_DROP_VTABLE = 30, A_FUNCTION = 31, A_SAVEPOINT = 32, A_RECURSIVE = 33
+};
+
+// Functions whose value is not a function of the database and the arguments, or that
+// reach outside it. DESIGN.md says why each is here.
+static const char *const unsteady[] = {
+  "random", "randomblob", "date", "time", "datetime", "julianday", "strftime", "unixepoch",
+  "timediff", "current_date", "current_time", "current_timestamp", "last_insert_rowid",
+  "changes", "total_changes", "sqlite_version", "sqlite_source_id",
+  "sqlite_compileoption_used", "sqlite_compileoption_get", "sqlite_log", 0};
+static const char *const never[] = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", 0};
+// Pragmas that only look.
+static const char *const looks[] = {
+  "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
+  "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", 0};
+static const char *const counts[] = {"page_size", "page_count", "freelist_count", "user_version", "encoding", "data_version", 0};
+static const char *const catalogs[] = {"sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema", 0};
+static const char *const modules[] = {"fts4", "fts3", "rtree", "rtree_i32", 0};
+
+static int in(const char *const *list, const char *s) {
+  if (s == 0) return 0;
+  for (; *list; list++)
+    if (sqlite3_stricmp(*list, s) == 0) return 1;
+  return 0;
+}
+
+static int deny(tb_auth *a, int action, const char *what) {
+  if (a->denied == 0) {
+    a->denied = action;
+    strncpy(a->what, what ? what : "", sizeof a->what - 1);
+  }
+  return DENY;
+}
+
+// writes judges INSERT, UPDATE and DELETE of a table. SQLite itself reports the writes
+// that a CREATE, DROP or ALTER makes to its own tables; those are let through.
+static int writes(tb_auth *a, int action, const char *table) {
+  if (a->mode == TB_READ) return deny(a, action, table);
+  if (sqlite3_strnicmp(table, "replication_", 12) == 0) return deny(a, action, table);
+  if (in(catalogs, table)) return OK; // SQLite guards them: only a schema change gets through.
+  if (sqlite3_strnicmp(table, "sqlite_", 7) == 0 && !a->schema) return deny(a, action, table);
+  return OK;
+}
+
+static int schema(tb_auth *a, int action, const char *name, const char *table) {
+  if (a->mode != TB_WRITE) return deny(a, action, name);
+  if (name && sqlite3_strnicmp(name, "replication_", 12) == 0) return deny(a, action, name);
+  if (table && sqlite3_strnicmp(table, "replication_", 12) == 0) return deny(a, action, table);
+  a->schema = 1;
+  return OK;
+}
+
+static int authorize(void *p, int action, const char *x, const char *y, const char *database, const char *trigger) {
+  tb_auth *a = p;
+  (void)trigger;
+  if (a->mode == TB_INTERNAL) {
+    return OK;
+  }
+  // A rename looks through the (empty) temporary schema too.
+  int looks_only = action == A_READ || action == A_UPDATE || action == A_SELECT;
+  if (database && sqlite3_stricmp(database, "temp") == 0 && !looks_only) return deny(a, action, "temp");
+  switch (action) {
+  case A_SELECT: case A_READ: case A_RECURSIVE:
+    return OK;
+  case A_FUNCTION:
+    if (in(never, y)) return deny(a, action, y);
+    return a->mode == TB_WRITE && in(unsteady, y) ? deny(a, action, y) : OK;
+  case A_PRAGMA:
+    return in(looks, x) || (in(counts, x) && y == 0) ? OK : deny(a, action, x);
+  case A_INSERT: case A_UPDATE: case A_DELETE:
+    return writes(a, action, x);
+  case A_CREATE_VTABLE: case A_DROP_VTABLE:
+    return in(modules, y) ? schema(a, action, x, 0) : deny(a, action, y);
+  case A_ALTER_TABLE:
+    return schema(a, action, y, 0);
+  case A_CREATE_TABLE: case A_CREATE_VIEW: case A_DROP_TABLE: case A_DROP_VIEW: case A_REINDEX:
+    return schema(a, action, x, 0);
+  case A_CREATE_INDEX: case A_CREATE_TRIGGER: case A_DROP_INDEX: case A_DROP_TRIGGER:
+    return schema(a, action, x, y);
+  default: // ATTACH, DETACH, transactions, savepoints, temporary objects, ANALYZE, what is new.
+    return deny(a, action, x);
+  }
+}
+
+tb_auth *tb_setup(sqlite3 *db) {
+  tb_auth *a = calloc(1, sizeof *a);
+  if (a == 0) return 0;
+  sqlite3_extended_result_codes(db, 1);
+  sqlite3_limit(db, MAX_ATTACHED, 0);
+  sqlite3_db_config(db, DBCONFIG_DEFENSIVE, 1, (int *)0);
+  sqlite3_db_config(db, DBCONFIG_TRUSTED_SCHEMA, 0, (int *)0);
+  sqlite3_db_config(db, DBCONFIG_DQS_DML, 0, (int *)0);
+  sqlite3_db_config(db, DBCONFIG_DQS_DDL, 0, (int *)0);
+  sqlite3_set_authorizer(db, authorize, a);
+  return a;
+}
+
+void tb_release(sqlite3 *db, tb_auth *a) {
+  sqlite3_set_authorizer(db, 0, 0);
+  free(a);
+}
+
+int tb_prepare(sqlite3 *db, const char *sql, int n, sqlite3_stmt **out, int *tail) {
+  const char *end = sql + n;
+  int rc = sqlite3_prepare_v3(db, sql, n, PREPARE_PERSISTENT, out, &end);
+  *tail = end ? (int)(end - sql) : n;
+  return rc;
+}
+
+int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols) {
+  int rc = sqlite3_step(s);
+  if (rc != ROW) return rc;
+  for (int i = 0; i < ncols; i++) {
+    tb_value *c = &cols[i];
+    c->type = sqlite3_column_type(s, i);
+    switch (c->type) {
+    case 1: c->i = sqlite3_column_int64(s, i); break;
+    case 2: c->f = sqlite3_column_double(s, i); break;
+    case 3: c->p = sqlite3_column_text(s, i); c->n = sqlite3_column_bytes(s, i); break;
+    case 4: c->p = sqlite3_column_blob(s, i); c->n = sqlite3_column_bytes(s, i); break;
+    }
+  }
+  return rc;
+}
+
+// tb_exec runs a statement to its end: with RETURNING the count of changes is known only
+// there. changes is 0 for a statement that is no INSERT, UPDATE or DELETE: SQLite leaves
+// the count of the one before.
+void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_result *out) {
+  int before = sqlite3_total_changes(db);
+  int rc;
+  while ((rc = sqlite3_step(s)) == ROW) {
+  }
+  out->rc = rc;
+  out->rowid = sqlite3_last_insert_rowid(db);
+  out->changes = sqlite3_total_changes(db) == before ? 0 : sqlite3_changes(db);
+  out->autocommit = sqlite3_get_autocommit(db);
+}
+
+int tb_bind_text(sqlite3_stmt *s, int i, const void *p, int n) {
+  return sqlite3_bind_text(s, i, p ? p : "", n, TRANSIENT);
+}
+int tb_bind_blob(sqlite3_stmt *s, int i, const void *p, int n) {
+  return sqlite3_bind_blob(s, i, p ? p : "", n, TRANSIENT);
+}
+int tb_bind_int(sqlite3_stmt *s, int i, int64_t v) { return sqlite3_bind_int64(s, i, v); }
+int tb_bind_float(sqlite3_stmt *s, int i, double v) { return sqlite3_bind_double(s, i, v); }
+int tb_bind_null(sqlite3_stmt *s, int i) { return sqlite3_bind_null(s, i); }
+int tb_reset(sqlite3_stmt *s) {
+  int rc = sqlite3_reset(s);
+  sqlite3_clear_bindings(s);
+  return rc;
+}
+int tb_params(sqlite3_stmt *s) { return sqlite3_bind_parameter_count(s); }
+int tb_readonly(sqlite3_stmt *s) { return sqlite3_stmt_readonly(s); }
+int tb_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
+const char *tb_column_name(sqlite3_stmt *s, int i) { return sqlite3_column_name(s, i); }
+void tb_finalize(sqlite3_stmt *s) { sqlite3_finalize(s); }
+const char *tb_errmsg(sqlite3 *db) { return sqlite3_errmsg(db); }
+int tb_extended_errcode(sqlite3 *db) { return sqlite3_extended_errcode(db); }
+int tb_autocommit(sqlite3 *db) { return sqlite3_get_autocommit(db); }
+void tb_interrupt(sqlite3 *db) { sqlite3_interrupt(db); }
+void tb_reset_rowid(sqlite3 *db) { sqlite3_set_last_insert_rowid(db, 0); }
+int tb_deferred_keys(sqlite3 *db) {
+  int now = 0, high = 0;
+  sqlite3_db_status(db, DBSTATUS_DEFERRED_FKS, &now, &high, 0);
+  return now;
+}
+int tb_complete(const char *sql) { return sqlite3_complete(sql); }

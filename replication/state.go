@@ -1,0 +1,126 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// state is the row that every entry carries forward in its own transaction.
+type state struct {
+	applied uint64 // Index of the last entry in the file.
+	term    uint64 // Its term.
+	lastcmd uint64 // Index of the last entry that was executed, not rejected.
+	time    int64  // Its time, Unix microseconds.
+}
+
+const (
+	createState = `CREATE TABLE IF NOT EXISTS replication_state(
+		id INTEGER PRIMARY KEY CHECK (id = 1),
+		applied INTEGER NOT NULL, term INTEGER NOT NULL,
+		lastcmd INTEGER NOT NULL, time INTEGER NOT NULL) STRICT`
+	firstState = `INSERT OR IGNORE INTO replication_state VALUES (1, 0, 0, 0, 0)`
+	writeState = `UPDATE replication_state SET applied = ?, term = ?, lastcmd = ?, time = ? WHERE id = 1`
+	readState  = `SELECT applied, term, lastcmd, time FROM replication_state WHERE id = 1`
+)
+
+func (c *conn) readState() (state, error) {
+	var applied, term, lastcmd, time int64
+	if err := c.one(readState, &applied, &term, &lastcmd, &time); err != nil {
+		return state{}, fmt.Errorf("read the applied index: %w", err)
+	}
+	return state{uint64(applied), uint64(term), uint64(lastcmd), time}, nil
+}
+
+func (c *conn) writeState(s state) error {
+	_, err := c.exec(writeState, int64(s.applied), int64(s.term), int64(s.lastcmd), s.time)
+	return err
+}
+
+// openStore opens the file of a replica for writing, makes it if there is none, and
+// finishes an installation that a crash interrupted.
+func openStore(path string) (*conn, state, error) {
+	if err := finishInstall(path); err != nil {
+		return nil, state{}, err
+	}
+	w, err := openConn(path, writerConn)
+	if err != nil {
+		return nil, state{}, err
+	}
+	s, err := prepareStore(w)
+	if err != nil {
+		w.close()
+		return nil, state{}, fmt.Errorf("open %s: %w", path, err)
+	}
+	return w, s, nil
+}
+
+func prepareStore(w *conn) (state, error) {
+	for _, sql := range []string{createState, firstState} {
+		if _, err := w.exec(sql); err != nil {
+			return state{}, err
+		}
+	}
+	return w.readState()
+}
+
+// A received file becomes the replica in steps that a crash may cut anywhere:
+// <path>.part is being written; its rename to <path>.new is the decision; finishInstall
+// takes it from there, and again after a crash. The old file's -wal must go before the
+// new file has its name, or SQLite would replay one into the other.
+
+const (
+	partSuffix = ".part"
+	newSuffix  = ".new"
+)
+
+func finishInstall(path string) error {
+	if err := removeAll(path + partSuffix); err != nil {
+		return err
+	}
+	if _, err := os.Stat(path + newSuffix); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func removeAll(paths ...string) error {
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// resetState makes the closed file at path the base of a new group that starts at index
+// and term. The time stays, so that it never runs backwards.
+func resetState(path string, index Index, term uint64) error {
+	w, s, err := openStore(path)
+	if err != nil {
+		return err
+	}
+	s.applied, s.lastcmd, s.term = uint64(index), uint64(index), term
+	return errors.Join(w.writeState(s), w.close())
+}

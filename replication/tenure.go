@@ -1,0 +1,100 @@
+package replication
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// tenure is this node's leadership: from the barrier that follows an election to the loss.
+type tenure struct {
+	mu sync.Mutex
+	n  uint64 // The term in which updates may be evaluated; 0: none.
+}
+
+// term is the term in which this node leads and is ready; 0 if it is not.
+func (t *tenure) term() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n
+}
+
+// begin opens the tenure, unless ctx has ended in the meantime.
+func (t *tenure) begin(ctx context.Context, term uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	t.n = term
+	return true
+}
+
+// end closes it, and cancels what belongs to it.
+func (t *tenure) end(cancel context.CancelFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	cancel()
+	t.n = 0
+}
+
+// watchLeadership runs lead while this node leads. It takes every notice at once, for
+// raft's main loop waits for that; the next lead waits until the one before has returned.
+func (db *DB) watchLeadership(notices <-chan bool) {
+	defer db.tasks.Done()
+	leads := false
+	cancel := func() {}
+	var done chan struct{}
+	for {
+		select {
+		case leads = <-notices:
+			// Also before a new leadership: a loss may have gone unnoticed between two.
+			db.tenure.end(cancel)
+			if !leads {
+				db.log.Info("leadership lost")
+			}
+		case <-done:
+			done = nil
+		case <-db.stopping:
+			db.tenure.end(cancel)
+			for done != nil {
+				select {
+				case <-notices:
+				case <-done:
+					done = nil
+				}
+			}
+			return
+		}
+		if leads && done == nil {
+			var ctx context.Context
+			ctx, cancel = context.WithCancel(context.Background())
+			done = make(chan struct{})
+			go db.lead(ctx, done)
+		}
+	}
+}
+
+const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.
+
+// lead waits until all that was committed before is applied, opens the tenure, and runs
+// OnLead until the leadership ends.
+func (db *DB) lead(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	for db.raft.Barrier(barrierTimeout).Error() != nil {
+		select { // A transfer that is under way refuses it, and may fail.
+		case <-ctx.Done():
+			return
+		case <-time.After(db.engine.opts.HeartbeatTimeout / 10):
+		}
+	}
+	term := db.raft.CurrentTerm()
+	if !db.tenure.begin(ctx, term) {
+		return
+	}
+	db.log.Info("leading", "term", term)
+	if db.onLead != nil {
+		db.onLead(ctx, db)
+	}
+	<-ctx.Done()
+}

@@ -1,0 +1,204 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// View is one read snapshot. It must not be used after its function has returned, and by
+// one goroutine at a time.
+type View struct {
+	ctx     context.Context
+	c       *conn
+	pool    *pool
+	now     time.Time
+	applied Index
+	open    map[*Rows]struct{}
+	done    bool
+}
+
+type indexKey struct{}
+
+// WithIndex makes every View under the returned context wait first until its replica has
+// applied i: a client reads what it has written, on whichever node.
+func WithIndex(ctx context.Context, i Index) context.Context {
+	return context.WithValue(ctx, indexKey{}, i)
+}
+
+// View runs fn on a snapshot of the last committed state, beside the writer. All queries
+// of fn see the same state. ctx ends a query that runs for too long.
+//
+// Errors: fn's own; ErrNotLeader (levels Leader and Linearizable elsewhere than on the
+// leader), ctx's error, ErrClosed, and the error that stopped the replica.
+func (db *DB) View(ctx context.Context, level Level, fn func(v *View) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := db.failure(); err != nil {
+		return err
+	}
+	term := db.tenure.term()
+	if err := db.mayRead(ctx, level, term); err != nil {
+		return err
+	}
+	if i, ok := ctx.Value(indexKey{}).(Index); ok {
+		if err := db.WaitApplied(ctx, i); err != nil {
+			return err
+		}
+	}
+	err := db.read(ctx, fn)
+	if err == nil && level == Leader && !db.leased(term) {
+		return db.notLeader() // What fn read may have been old already.
+	}
+	return err
+}
+
+// mayRead waits until this replica may serve a read of the level.
+func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
+	switch level {
+	case Local:
+		return nil
+	case Leader:
+		if !db.leased(term) {
+			return db.notLeader()
+		}
+		return nil
+	case Linearizable:
+		if term == 0 {
+			return db.notLeader()
+		}
+		committed := db.raft.CommitIndex()
+		if err := wait(ctx, db.raft.VerifyLeader()); err != nil {
+			return errors.Join(db.notLeader(), ctx.Err())
+		}
+		return db.waitCommands(ctx, committed)
+	}
+	return fmt.Errorf("replication: there is no level %d", level)
+}
+
+// leased says whether no other node can lead: this one does, in term, and a majority of
+// the voters has answered a request that was sent less than the lease ago. A voter that
+// has answered does not elect another before HeartbeatTimeout is over; the lease is half
+// of that. A leadership that is being handed over has ended its tenure before.
+func (db *DB) leased(term uint64) bool {
+	if term == 0 || db.tenure.term() != term || db.raft.State() != raft.Leader || db.transferring.Load() > 0 {
+		return false
+	}
+	voters, err := db.voters()
+	if err != nil {
+		return false
+	}
+	sent := db.progress.quorumSent(db.engine.opts.Node, voters, term)
+	return time.Since(sent) < db.engine.opts.HeartbeatTimeout/2
+}
+
+// waitCommands waits until every command up to the committed index is applied. The other
+// kinds of entry never reach the file, so the index itself may not.
+func (db *DB) waitCommands(ctx context.Context, committed uint64) error {
+	for i := committed; i > uint64(db.Applied()); i-- {
+		var l raft.Log
+		if err := db.logs.GetLog(i, &l); err != nil {
+			return fmt.Errorf("read log entry %d: %w", i, err)
+		}
+		if l.Type == raft.LogCommand {
+			return db.WaitApplied(ctx, Index(i))
+		}
+	}
+	return nil
+}
+
+// wait is f.Error bounded by ctx.
+func wait(ctx context.Context, f raft.Future) error {
+	if ctx.Done() == nil {
+		return f.Error()
+	}
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read runs fn on a connection of the pool.
+func (db *DB) read(ctx context.Context, fn func(v *View) error) error {
+	c, err := db.readers.get(ctx)
+	if err != nil {
+		return err
+	}
+	v := &View{ctx: ctx, c: c, pool: &db.readers, now: db.engine.opts.Now().UTC().Truncate(time.Microsecond), open: map[*Rows]struct{}{}}
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { c.interrupt(); close(fired) })
+	defer func() {
+		if !stop() {
+			<-fired // Or it could meet the next view of this connection.
+		}
+		v.end()
+		db.readers.put(c)
+	}()
+	if err := v.begin(); err != nil {
+		return errors.Join(err, v.usable())
+	}
+	return fn(v)
+}
+
+// begin pins the snapshot: SQLite takes it at the first read.
+func (v *View) begin() error {
+	if _, err := v.c.exec("BEGIN"); err != nil {
+		return err
+	}
+	s, err := v.c.readState()
+	v.applied = Index(s.applied)
+	return err
+}
+
+func (v *View) end() {
+	v.done = true
+	for r := range v.open {
+		r.Close()
+	}
+	if v.c.inTransaction() {
+		_, _ = v.c.exec("ROLLBACK") // Nothing to lose; put drops a connection that is still in one.
+	}
+}
+
+func (v *View) usable() error {
+	if v.done {
+		return errors.New("replication: the view has ended; it must not be used any more")
+	}
+	if v.pool.draining.Load() {
+		return ErrClosed
+	}
+	return v.ctx.Err()
+}
+
+// Query runs one SELECT. The Rows must be closed or read to the end.
+func (v *View) Query(sql string, args ...any) (*Rows, error) {
+	rows, err := stream(v.c, sql, args, reading, v.usable)
+	if err != nil {
+		return nil, err
+	}
+	v.open[rows] = struct{}{}
+	release := rows.closer
+	rows.closer = func() { delete(v.open, rows); release() }
+	return rows, nil
+}
+
+// QueryRow runs one SELECT of which the first row is wanted.
+func (v *View) QueryRow(sql string, args ...any) *Row {
+	rows, err := v.Query(sql, args...)
+	return &Row{rows: rows, err: err}
+}
+
+// Now is the time of the call.
+func (v *View) Now() time.Time { return v.now }
+
+// Applied is the index of the snapshot.
+func (v *View) Applied() Index { return v.applied }
+
