@@ -119,28 +119,31 @@ func (w *Web) Internal() http.Handler { return w.recovering(w.mux(internalDoor))
 
 func (w *Web) mux(d door) *http.ServeMux {
 	mux := http.NewServeMux()
-	methods := map[string][]string{}
 	for _, r := range w.Routes() {
 		mux.Handle(r.FullPattern(), w.route(d, r))
-		_, path, _ := strings.Cut(r.FullPattern(), " ")
-		methods[path] = append(methods[path], r.Method())
-	}
-	for path, allowed := range methods { // A path that exists, by another method: 405, as a page.
-		if strings.HasSuffix(path, "{$}") || !slices.Contains(allowed, http.MethodGet) {
-			mux.Handle(path, w.wrongMethod(allowed))
-		}
 	}
 	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
+		if allowed := methodsAt(mux, r); len(allowed) > 0 {
+			rw.Header().Set("Allow", strings.Join(allowed, ", "))
+			w.refuse(rw, r, service.Principal{}, service.ErrWrongMethod.With("method", r.Method))
+			return
+		}
 		w.refuse(rw, r, service.Principal{}, service.ErrNotFound)
 	})
 	return mux
 }
 
-func (w *Web) wrongMethod(allowed []string) http.Handler {
-	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Allow", strings.Join(allowed, ", "))
-		w.refuse(rw, r, service.Principal{}, service.ErrWrongMethod.With("method", r.Method))
-	})
+// methodsAt returns the methods by which the request's path has a route.
+func methodsAt(mux *http.ServeMux, r *http.Request) []string {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
 }
 
 // recovering ends a request that panics, and only that.
