@@ -13,7 +13,7 @@ import (
 // dark and in large text, in both languages, with scripts and without.
 func TestFrameInBrowser(t *testing.T) {
 	server := httptest.NewServer(sinkHandler(t, newPortal(t)))
-	defer server.Close()
+	t.Cleanup(server.Close) // After the parallel looks.
 
 	for _, look := range []struct {
 		name    string
@@ -28,6 +28,7 @@ func TestFrameInBrowser(t *testing.T) {
 		{"phone-large-zh", "lang=zh-CN&text=large", []portaltest.Option{portaltest.Phone()}},
 	} {
 		t.Run(look.name, func(t *testing.T) {
+			t.Parallel()
 			page := portaltest.Browser(t, look.options...)
 			for _, path := range []string{"/", "/form", "/refused"} {
 				page.Open(server.URL + path + "?" + look.query)
@@ -87,6 +88,7 @@ func TestPaperShowsTheMatterAlone(t *testing.T) {
 	page.Open(server.URL + "/?theme=dark")
 	page.OnPaper(func() {
 		page.Screenshot("paper")
+		page.MustBeClean("paper")
 		if got := portaltest.Value[string](page, `getComputedStyle(document.body).backgroundColor + " " +
 			getComputedStyle(document.querySelector(".tb-receipt")).color`); got != "rgb(255, 255, 255) rgb(0, 0, 0)" {
 			t.Errorf("colours on paper: %s", got)
@@ -115,6 +117,9 @@ func TestChoicesLast(t *testing.T) {
 	}
 	if scheme := portaltest.Value[string](page, "getComputedStyle(document.documentElement).colorScheme"); scheme != "dark" {
 		t.Errorf("the scheme is %s", scheme)
+	}
+	if portaltest.Value[bool](page, `!!document.querySelector("[data-print]").getClientRects().length`) {
+		t.Error("without scripts there is a button that needs one")
 	}
 	page.Click(`a[href*="theme=light"]`)
 	page.Click(`a[href*="text=normal"]`)

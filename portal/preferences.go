@@ -34,8 +34,11 @@ func accepted(name, value string) bool {
 	return false
 }
 
-// keep stores the choices that the address carries.
+// keep stores the choices that the address of a page carries.
 func keep(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		return
+	}
 	query := r.URL.Query()
 	for name := range preferences {
 		if v := query.Get(name); accepted(name, v) {

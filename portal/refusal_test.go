@@ -200,3 +200,15 @@ func TestMenuShowsWhatThePrincipalMaySee(t *testing.T) {
 		})
 	}
 }
+
+func TestNoticeShowsOurWordsOnly(t *testing.T) {
+	p := newPortal(t)
+	for flash, want := range map[string]bool{"sink.saved": true, "call 0900-123 now": false} {
+		w := httptest.NewRecorder()
+		p.Render(w, httptest.NewRequest(http.MethodGet, "/form", nil),
+			View{Response: service.Page("sink/form", "sink.form", sinkContent("")), Flash: flash})
+		if shown := strings.Contains(w.Body.String(), "notification-banner"); shown != want || strings.Contains(w.Body.String(), "0900") {
+			t.Errorf("notice %q: shown %v, want %v", flash, shown, want)
+		}
+	}
+}

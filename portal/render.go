@@ -22,7 +22,7 @@ type View struct {
 	Principal service.Principal // For the header and the menu.
 	Tenant    service.Tenant    // Zero in division scope.
 	Key       string            // Idempotency key of the page's forms.
-	Flash     string            // Message key of the notice that the last change left, or text.
+	Flash     string            // Message key of the notice that the last change left; anything else is not shown.
 	Now       time.Time         // Time of the page; zero: time.Now.
 	AsOf      time.Time         // Not zero: the data are that old, and a banner says so.
 
@@ -199,7 +199,12 @@ func (p *Portal) frame(set *pageSet, r *http.Request, v View) *frameData {
 	page := &Page{Lang: set.lang, Path: r.URL.Path, Title: f.text(v.Title), Data: v.Data, Key: v.Key,
 		Site: site, Principal: v.Principal, Tenant: v.Tenant, Now: v.Now,
 		query: r.URL.Query(), values: v.Values, refusal: v.Error}
-	out := &frameData{Page: page, Flash: f.text(v.Flash), AsOf: v.AsOf,
+	// The notice comes from a cookie: only our own words are shown as ours.
+	flash := ""
+	if f.messages.has(v.Flash) {
+		flash = f.text(v.Flash)
+	}
+	out := &frameData{Page: page, Flash: flash, AsOf: v.AsOf,
 		SiteName: f.messages.text(set.lang, "portal.site_name", map[string]any{"Division": name}),
 		SignIn:   p.opts.SignIn, SignOut: p.opts.SignOut, KeyInput: key(page),
 		SignedIn: v.Principal.Kind != service.Anonymous, Who: cmp.Or(v.Principal.Name, v.Principal.Account),
