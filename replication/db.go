@@ -42,8 +42,8 @@ type DB struct {
 	readers pool
 	// More than 0 while the leadership is being handed over.
 	transferring atomic.Int32
-	applied watch // Of state.applied, after the commit.
-	commits atomic.Int64 // For the checkpointer.
+	applied      watch        // Of state.applied, after the commit.
+	commits      atomic.Int64 // For the checkpointer.
 
 	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
 	queue    queue

@@ -201,4 +201,3 @@ func (v *View) Now() time.Time { return v.now }
 
 // Applied is the index of the snapshot.
 func (v *View) Applied() Index { return v.applied }
-

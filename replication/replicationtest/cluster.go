@@ -1,0 +1,201 @@
+package replicationtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"tongban/replication"
+)
+
+// Nodes is several engines with one database, in one process.
+type Nodes struct {
+	tb      testing.TB
+	network *network
+	names   []replication.NodeID
+	options map[replication.NodeID]replication.Options
+	voters  []replication.NodeID
+	engines map[replication.NodeID]*replication.Engine
+	dbs     map[replication.NodeID]*replication.DB
+	// Open says how a node opens the database; nil: DBOptions with the founders as Voters.
+	Open func(n replication.NodeID) replication.DBOptions
+}
+
+// Cluster is n nodes, "n1" and so on, that have founded the database ID together and have
+// elected a leader. All is closed with the test.
+func Cluster(tb testing.TB, n int, options ...func(*replication.Options)) *Nodes {
+	tb.Helper()
+	c := &Nodes{
+		tb: tb, network: newNetwork(),
+		options: map[replication.NodeID]replication.Options{},
+		engines: map[replication.NodeID]*replication.Engine{},
+		dbs:     map[replication.NodeID]*replication.DB{},
+	}
+	tb.Cleanup(c.close)
+	for i := range n {
+		c.voters = append(c.voters, c.add(replication.NodeID(fmt.Sprintf("n%d", i+1)), options))
+	}
+	for _, name := range c.names {
+		c.Start(name)
+	}
+	c.Leader()
+	return c
+}
+
+func (c *Nodes) add(name replication.NodeID, options []func(*replication.Options)) replication.NodeID {
+	o := Options(c.tb, name)
+	o.Dial = c.network.dialer(name)
+	for _, f := range options {
+		f(&o)
+	}
+	c.options[name] = o
+	c.names = append(c.names, name)
+	return name
+}
+
+// Add starts one more node, which is no member of the group yet (see DB.AddNode).
+func (c *Nodes) Add(name replication.NodeID, options ...func(*replication.Options)) *replication.DB {
+	c.tb.Helper()
+	c.add(name, options)
+	return c.Start(name)
+}
+
+// Start starts a node that does not run.
+func (c *Nodes) Start(name replication.NodeID) *replication.DB {
+	c.tb.Helper()
+	e, err := replication.Open(c.options[name])
+	if err != nil {
+		c.tb.Fatalf("open the engine of %s: %v", name, err)
+	}
+	c.engines[name] = e
+	c.network.attach(name, e)
+	o := replication.DBOptions{Voters: c.voters}
+	if c.Open != nil {
+		o = c.Open(name)
+	}
+	db, err := e.OpenDB(ID, o)
+	if err != nil {
+		c.tb.Fatalf("open the database on %s: %v", name, err)
+	}
+	c.dbs[name] = db
+	return db
+}
+
+// Stop stops a node in good order: it hands over its leaderships.
+func (c *Nodes) Stop(name replication.NodeID) {
+	c.tb.Helper()
+	if err := c.engines[name].Close(); err != nil {
+		c.tb.Errorf("close the engine of %s: %v", name, err)
+	}
+	c.network.detach(name)
+	delete(c.engines, name)
+	delete(c.dbs, name)
+}
+
+// Crash stops a node after its lines were cut: to the others it is gone at once.
+func (c *Nodes) Crash(name replication.NodeID) {
+	c.tb.Helper()
+	c.network.detach(name)
+	c.Stop(name)
+}
+
+// Cut cuts the line between two nodes, in both directions.
+func (c *Nodes) Cut(a, b replication.NodeID) { c.network.setCut(a, b, true) }
+
+// Isolate cuts all lines of a node.
+func (c *Nodes) Isolate(name replication.NodeID) {
+	for _, other := range c.names {
+		if other != name {
+			c.Cut(name, other)
+		}
+	}
+}
+
+// Heal mends all lines.
+func (c *Nodes) Heal() {
+	for i, a := range c.names {
+		for _, b := range c.names[i+1:] {
+			c.network.setCut(a, b, false)
+		}
+	}
+}
+
+// Names are the nodes, in the order in which they were added, running or not.
+func (c *Nodes) Names() []replication.NodeID { return c.names }
+
+// DB is the database on a node; nil if the node does not run.
+func (c *Nodes) DB(name replication.NodeID) *replication.DB { return c.dbs[name] }
+
+// Engine is the engine of a node; nil if the node does not run.
+func (c *Nodes) Engine(name replication.NodeID) *replication.Engine { return c.engines[name] }
+
+// Dir is a node's data folder.
+func (c *Nodes) Dir(name replication.NodeID) string { return c.options[name].Dir }
+
+// Leader waits until a node leads with the consent of a majority, and returns its name.
+func (c *Nodes) Leader() replication.NodeID {
+	c.tb.Helper()
+	var leader replication.NodeID
+	Await(c.tb, "a node leads", func() bool {
+		for name, db := range c.dbs {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			err := db.View(ctx, replication.Linearizable, func(*replication.View) error { return nil })
+			cancel()
+			if err == nil {
+				leader = name
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// Lead moves the leadership to a node.
+func (c *Nodes) Lead(name replication.NodeID) {
+	c.tb.Helper()
+	Await(c.tb, fmt.Sprintf("%s leads", name), func() bool {
+		leader := c.Leader()
+		if leader != name {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = c.dbs[leader].TransferLeadership(ctx) // Perhaps to a third: once more then.
+		}
+		return leader == name
+	})
+}
+
+// Settle waits until every running node has applied what the leader has, and checks that
+// all have the same checksum, which it returns.
+func (c *Nodes) Settle() [32]byte {
+	c.tb.Helper()
+	goal := c.dbs[c.Leader()].Applied()
+	var want [32]byte
+	first := replication.NodeID("")
+	for name, db := range c.dbs {
+		Await(c.tb, fmt.Sprintf("%s has applied index %d (%+v)", name, goal, db.Status()), func() bool { return db.Applied() >= goal })
+		sum, at, err := db.Checksum(context.Background())
+		if err != nil {
+			c.tb.Errorf("checksum of %s: %v", name, err)
+		}
+		if first == "" {
+			first, want = name, sum
+		} else if sum != want {
+			c.tb.Errorf("at index %d %s differs from %s", at, name, first)
+		}
+	}
+	return want
+}
+
+func (c *Nodes) close() {
+	for name := range c.engines {
+		c.network.detach(name)
+	}
+	for name, e := range c.engines {
+		if err := e.Close(); err != nil {
+			c.tb.Errorf("close the engine of %s: %v", name, err)
+		}
+	}
+	c.network.serving.Wait()
+}
