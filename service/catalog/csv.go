@@ -147,7 +147,7 @@ func (h header) read(lines *lineReader) (row Row, blank bool, err error) {
 	row.Line = first.number
 	text := first.text
 	if first.tooLong {
-		row.Raw = preview(text)
+		row.Raw = rawOf(text)
 		row.Reasons = []Reason{because(Oversized, "max", MaxRow)}
 		return row, false, nil
 	}
@@ -156,7 +156,7 @@ func (h header) read(lines *lineReader) (row Row, blank bool, err error) {
 	}
 	text = lines.joinQuoted(text)
 	if !utf8.Valid(text) {
-		row.Raw = preview(bytes.ToValidUTF8(text, []byte("\ufffd")))
+		row.Raw = rawOf(bytes.ToValidUTF8(text, []byte("\ufffd")))
 		row.Reasons = []Reason{because(NotUTF8)}
 		return row, false, nil
 	}
@@ -165,14 +165,14 @@ func (h header) read(lines *lineReader) (row Row, blank bool, err error) {
 	fields, err := c.Read()
 	if err != nil {
 		row.Reasons = []Reason{because(Quotes)}
-		row.Raw = preview(text)
+		row.Raw = rawOf(text)
 		name, _, _ := strings.Cut(string(text), ",")
 		row.Department = clean(strings.Trim(name, `" `))
 		return row, false, nil
 	}
 	h.fill(&row, fields)
 	if row.Reasons != nil {
-		row.Raw = preview(text)
+		row.Raw = rawOf(text)
 	}
 	return row, false, nil
 }
@@ -204,7 +204,7 @@ func clean(s string) string {
 	}, s))
 }
 
-func preview(line []byte) string {
+func rawOf(line []byte) string {
 	if len(line) > rawPreview {
 		line = line[:rawPreview]
 	}

@@ -34,6 +34,7 @@ type entry struct {
 	Former    []string `json:"former,omitempty"`
 	Pinyin    string   `json:"pinyin"`
 	Initials  string   `json:"initials"`
+	Sounds    []string `json:"sounds,omitempty"` // Pinyin and initials of the words.
 	CutName   string   `json:"cut_name"`
 	CutWords  string   `json:"cut_words"`
 	CutPinyin string   `json:"cut_pinyin"`
@@ -42,7 +43,7 @@ type entry struct {
 // newEntry cuts an item's text for search. Cost: about 50 µs.
 func newEntry(it Item, base basis) entry {
 	e := entry{Name: it.Name, MainItem: it.MainItem, Type: it.Type, Former: it.Former}
-	var words, name, further, sound tokenSet
+	var words, name, further, sound, spoken tokenSet
 	for _, w := range base.keywords {
 		words.add(w)
 	}
@@ -57,11 +58,15 @@ func newEntry(it Item, base basis) entry {
 	for _, w := range e.Words {
 		further.addText(w)
 		sound.addPinyin(w)
+		full, initials := pinyinOf(w)
+		spoken.add(full)
+		spoken.add(initials)
 	}
 	for _, code := range append([]string{it.Code}, it.Former...) {
 		further.addText(code)
 	}
 	e.Pinyin, e.Initials = pinyinOf(it.Name)
+	e.Sounds = spoken.list
 	e.CutName, e.CutWords, e.CutPinyin = name.String(), further.String(), sound.String()
 	return e
 }
@@ -153,9 +158,10 @@ func foldItem(tx *service.Tx, from service.Tenant, row service.FeedRow) error {
 		}
 	}
 	if err := tx.Exec(`INSERT OR REPLACE INTO catalog_entry (id, tenant, code, name, main_item, type, audience, promise, instant, visits,
-		inherited, words, pinyin, initials, former) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		inherited, words, pinyin, initials, sounds, former) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		id, from.Slug, row.Key, e.Name, e.MainItem, e.Type, e.Audience, e.Promise, e.Instant, optional(e.Visits), e.Inherited,
-		strings.Join(e.Words, " "), e.Pinyin, e.Initials, strings.Join(e.Former, " ")); err != nil {
+		strings.Join(e.Words, " "), e.Pinyin, e.Initials,
+		strings.Join(e.Sounds, " "), strings.Join(e.Former, " ")); err != nil {
 		return err
 	}
 	return tx.Exec(`INSERT INTO catalog_search (docid, name, words, pinyin) VALUES (?, ?, ?, ?)`,

@@ -247,3 +247,11 @@ func formatMaterials(list *[]Material) string {
 	}
 	return b.String()
 }
+
+// VisitCount returns the number of visits, 0 when it is not filled.
+func (g Guide) VisitCount() int {
+	if g.Visits == nil {
+		return 0
+	}
+	return *g.Visits
+}

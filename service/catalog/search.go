@@ -16,7 +16,7 @@ const (
 	maxTerms     = 30   // Terms of a query.
 	maxHits      = 5000 // Candidates that are ranked; a division has fewer items.
 	PerPage      = 20   // Results on a page.
-	partialShare = 0.4  // Share of a query's terms that a partial hit has at least.
+	partialShare = 0.3  // Share of a query's terms that a partial hit has at least.
 )
 
 // Filter narrows a search. A zero field does not.
@@ -46,6 +46,7 @@ type Hit struct {
 	key      string
 	pinyin   string
 	initials string
+	sounds   []string // Pinyin and initials of the words.
 	former   string
 }
 
@@ -166,7 +167,7 @@ func shorten(s string, characters int) string {
 }
 
 const hitColumns = `e.tenant, coalesce(d.name, e.tenant), e.code, e.name, e.main_item, e.type, e.audience, e.promise, e.instant,
-	e.visits, e.inherited, e.words, e.pinyin, e.initials, e.former`
+	e.visits, e.inherited, e.words, e.pinyin, e.initials, e.sounds, e.former`
 
 // candidates returns the entries that match the terms, joined by join. A query that
 // holds nothing but signs finds nothing; an empty one finds all.
@@ -186,10 +187,10 @@ func (q *query) candidates(db service.Querier, join string) ([]Hit, error) {
 	var out []Hit
 	err := each(db, func(rows *replication.Rows) error {
 		var h Hit
-		var words string
+		var words, sounds string
 		err := rows.Scan(&h.Tenant, &h.Department, &h.Code, &h.Name, &h.MainItem, &h.Type, &h.Audience, &h.Promise, &h.Instant,
-			&h.Visits, &h.Inherited, &words, &h.pinyin, &h.initials, &h.former)
-		h.words, h.key = strings.Fields(words), nameKey(h.Name)
+			&h.Visits, &h.Inherited, &words, &h.pinyin, &h.initials, &sounds, &h.former)
+		h.words, h.sounds, h.key = strings.Fields(words), strings.Fields(sounds), nameKey(h.Name)
 		out = append(out, h)
 		return err
 	}, sql+` ORDER BY e.id LIMIT ?`, append(args, maxHits)...)
@@ -206,7 +207,7 @@ func (q *query) rank(h *Hit, partial bool) int {
 		return 0
 	case h.key == typed:
 		return 1
-	case slices.Contains(h.words, typed):
+	case slices.Contains(h.words, typed) || slices.Contains(h.sounds, typed):
 		return 2
 	case strings.HasPrefix(h.key, typed):
 		return 3

@@ -15,6 +15,7 @@ CREATE TABLE catalog_entry (
   words TEXT NOT NULL,
   pinyin TEXT NOT NULL,
   initials TEXT NOT NULL,
+  sounds TEXT NOT NULL,
   former TEXT NOT NULL,
   UNIQUE (tenant, code)
 );
