@@ -1,0 +1,435 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// rpcTimeout is for requests without entries: their answer needs at most an fsync.
+	rpcTimeout = 3 * time.Second
+	// entriesTimeout is for requests with entries: a slow disk has to store them.
+	entriesTimeout = 10 * time.Second
+	// pipelineDepth is how many AppendEntries of a group are under way to a follower.
+	// Deeper queues make small batches (hashicorp/raft pull request 541).
+	pipelineDepth = 4
+	// pipelineResults is how many results may wait for raft, which takes them at once.
+	pipelineResults = 64
+	// laneMax requests of a group wait for raft: several leaders' full pipelines, votes.
+	// heartbeatMax: a heartbeat more is of no use.
+	laneMax      = 64
+	heartbeatMax = 4
+	// mergeMax is how many entries neighbouring requests are merged to.
+	mergeMax = 1024
+)
+
+var errBusy = errors.New("too many requests wait for this database; try again")
+
+// groupTransport is one group's raft.Transport. A node's address is its NodeID.
+type groupTransport struct {
+	t         *transport
+	id        DatabaseID
+	consumer  chan raft.RPC
+	heartbeat atomic.Pointer[func(raft.RPC)]
+	requests  lane // For raft's main goroutine, in order.
+	beats     lane // Heartbeats pass requests that wait for the disk.
+
+	ctx    context.Context // Ends with Close.
+	cancel context.CancelFunc
+}
+
+var (
+	_ raft.Transport   = (*groupTransport)(nil)
+	_ raft.WithPreVote = (*groupTransport)(nil)
+	_ raft.WithClose   = (*groupTransport)(nil)
+)
+
+// group opens a group: from now on its requests are received. One that is open is closed.
+func (t *transport) group(id DatabaseID) *groupTransport {
+	g := &groupTransport{t: t, id: id, consumer: make(chan raft.RPC)}
+	g.ctx, g.cancel = context.WithCancel(t.ctx)
+	g.requests = lane{g: g, max: laneMax, handle: g.pass}
+	g.beats = lane{g: g, max: heartbeatMax, handle: g.beat}
+	t.mu.Lock()
+	old := t.groups[id]
+	t.groups[id] = g
+	closed := t.closed
+	t.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+	if closed {
+		_ = g.Close()
+	}
+	return g
+}
+
+// Close ends the group's calls; later requests are answered that it is not open.
+func (g *groupTransport) Close() error {
+	g.t.mu.Lock()
+	if g.t.groups[g.id] == g {
+		delete(g.t.groups, g.id)
+	}
+	g.t.mu.Unlock()
+	g.cancel()
+	g.requests.wait()
+	g.beats.wait()
+	return nil
+}
+
+// Consumer is where raft takes requests from.
+func (g *groupTransport) Consumer() <-chan raft.RPC { return g.consumer }
+
+// LocalAddr is the node's id.
+func (g *groupTransport) LocalAddr() raft.ServerAddress { return raft.ServerAddress(g.t.self) }
+
+// EncodePeer is the node's id.
+func (g *groupTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
+	return []byte(addr)
+}
+
+// DecodePeer is the inverse of EncodePeer.
+func (g *groupTransport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
+
+// SetHeartbeatHandler makes heartbeats pass the queue of requests.
+func (g *groupTransport) SetHeartbeatHandler(handle func(raft.RPC)) { g.heartbeat.Store(&handle) }
+
+// AppendEntries sends entries or a heartbeat. It may send fewer entries than asked and
+// then shortens args, which raft reads afterwards.
+func (g *groupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	cutEntries(args)
+	return g.call(target, appendRequest(g.id, args), resp)
+}
+
+func appendRequest(id DatabaseID, args *raft.AppendEntriesRequest) request {
+	q := request{
+		kind: kindAppend, group: id, timeout: rpcTimeout,
+		encode: func(b []byte) []byte { return appendAppendRequest(b, args) },
+	}
+	if len(args.Entries) > 0 {
+		q.timeout = entriesTimeout
+		for _, e := range args.Entries {
+			q.bulk += entrySize(e)
+		}
+	}
+	return q
+}
+
+// RequestVote asks for a vote.
+func (g *groupTransport) RequestVote(_ raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return g.call(target, request{
+		kind: kindVote, group: g.id, timeout: rpcTimeout,
+		encode: func(b []byte) []byte { return appendVoteRequest(b, args) },
+	}, resp)
+}
+
+// RequestPreVote asks whether a vote would be given.
+func (g *groupTransport) RequestPreVote(_ raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return g.call(target, request{
+		kind: kindPreVote, group: g.id, timeout: rpcTimeout,
+		encode: func(b []byte) []byte { return appendPreVoteRequest(b, args) },
+	}, resp)
+}
+
+// TimeoutNow makes the target campaign at once.
+func (g *groupTransport) TimeoutNow(_ raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return g.call(target, request{
+		kind: kindTimeoutNow, group: g.id, timeout: rpcTimeout,
+		encode: func(b []byte) []byte { return append(b, byte(args.ProtocolVersion)) },
+	}, resp)
+}
+
+// call sends one request and waits for its answer.
+func (g *groupTransport) call(target raft.ServerAddress, q request, response any) error {
+	l, err := g.t.peer(NodeID(target)).connected(g.ctx.Done())
+	if err != nil {
+		return err
+	}
+	type result struct {
+		payload []byte
+		err     error
+	}
+	answered := make(chan result, 1)
+	seq, err := l.start(q, func(payload []byte, err error) { answered <- result{payload, err} })
+	if err != nil {
+		return err
+	}
+	var r result
+	select {
+	case r = <-answered:
+	case <-g.ctx.Done():
+		l.finish(seq, nil, ErrClosed)
+		r = <-answered
+	}
+	if r.err != nil {
+		return r.err
+	}
+	return g.decode(l, r.payload, response)
+}
+
+// decode reads a response. One that cannot be read says that the peer's messages cannot
+// be trusted, so the connection ends.
+func (g *groupTransport) decode(l *link, payload []byte, response any) error {
+	if err := decodeResponse(payload, l.peer, response); err != nil {
+		err = fmt.Errorf("a malformed response for %q: %w", g.id, err)
+		l.close(err)
+		return err
+	}
+	return nil
+}
+
+// inbound is a request that waits for raft.
+type inbound struct {
+	from    NodeID
+	command any
+	reader  io.Reader // Of a snapshot.
+	size    int
+	answer  func(response any, err error)
+}
+
+// receive queues a request; it never blocks.
+func (g *groupTransport) receive(in inbound) error {
+	if g.t.inbound.Add(int64(in.size)) > maxInbound {
+		g.t.inbound.Add(-int64(in.size))
+		return errBusy
+	}
+	answer := in.answer
+	in.answer = func(response any, err error) {
+		g.t.inbound.Add(-int64(in.size))
+		answer(response, err)
+	}
+	to := &g.requests
+	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && isHeartbeat(q) && g.heartbeat.Load() != nil {
+		to = &g.beats
+	}
+	if err := to.put(in); err != nil {
+		g.t.inbound.Add(-int64(in.size))
+		return err
+	}
+	return nil
+}
+
+// beat handles a heartbeat in raft's own handler, which answers before it returns unless
+// raft has stopped.
+func (g *groupTransport) beat(in inbound) {
+	answered := make(chan raft.RPCResponse, 1)
+	(*g.heartbeat.Load())(raft.RPC{Command: in.command, RespChan: answered})
+	select {
+	case r := <-answered:
+		in.answer(r.Response, r.Error)
+	default:
+		in.answer(nil, ErrClosed)
+	}
+}
+
+// pass hands a request to raft and waits for its answer. AppendEntries that follow it
+// without a gap are handed over with it, so that they cost one fsync.
+func (g *groupTransport) pass(in inbound) {
+	answers := []func(any, error){in.answer}
+	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && len(q.Entries) > 0 {
+		answers = append(answers, g.requests.takeFollowing(q, in.from)...)
+	}
+	answered := make(chan raft.RPCResponse, 1)
+	r := raft.RPCResponse{Error: fmt.Errorf("%s is being closed on %s", g.id, g.t.self)}
+	select {
+	case g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: answered}:
+		select {
+		case r = <-answered:
+		case <-g.ctx.Done():
+		}
+	case <-g.ctx.Done():
+	}
+	for _, answer := range answers {
+		answer(r.Response, r.Error)
+	}
+}
+
+// lane is a bounded queue with a goroutine while it is not empty.
+type lane struct {
+	g      *groupTransport
+	max    int
+	handle func(inbound)
+
+	mu      sync.Mutex
+	queue   []inbound
+	running chan struct{} // Closed when the goroutine has ended; nil: there is none.
+}
+
+func (n *lane) put(in inbound) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.queue) >= n.max {
+		return errBusy
+	}
+	n.queue = append(n.queue, in)
+	if n.running == nil {
+		n.running = make(chan struct{})
+		if !n.g.t.spawn(n.drain) {
+			close(n.running)
+			n.running, n.queue = nil, nil
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+func (n *lane) drain() {
+	for {
+		n.mu.Lock()
+		if len(n.queue) == 0 {
+			close(n.running)
+			n.running, n.queue = nil, nil
+			n.mu.Unlock()
+			return
+		}
+		in := n.queue[0]
+		n.queue[0] = inbound{}
+		n.queue = n.queue[1:]
+		n.mu.Unlock()
+		n.handle(in)
+	}
+}
+
+// takeFollowing takes the requests off the head of the queue that continue q: the same
+// leader and term, the next entries. It adds their entries to q.
+func (n *lane) takeFollowing(q *raft.AppendEntriesRequest, from NodeID) (answers []func(any, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(n.queue) > 0 {
+		next, ok := n.queue[0].command.(*raft.AppendEntriesRequest)
+		last := q.Entries[len(q.Entries)-1]
+		if !ok || n.queue[0].from != from || next.Term != q.Term || len(next.Entries) == 0 ||
+			next.PrevLogEntry != last.Index || next.PrevLogTerm != last.Term ||
+			len(q.Entries)+len(next.Entries) > mergeMax {
+			break
+		}
+		q.Entries = append(q.Entries, next.Entries...)
+		q.LeaderCommitIndex = max(q.LeaderCommitIndex, next.LeaderCommitIndex)
+		answers = append(answers, n.queue[0].answer)
+		n.queue[0] = inbound{}
+		n.queue = n.queue[1:]
+	}
+	return answers
+}
+
+// wait waits until the goroutine has ended.
+func (n *lane) wait() {
+	n.mu.Lock()
+	running := n.running
+	n.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+}
+
+// AppendEntriesPipeline sends AppendEntries without waiting for each answer.
+func (g *groupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	l, err := g.t.peer(NodeID(target)).connected(g.ctx.Done())
+	if err != nil {
+		return nil, err
+	}
+	p := &pipeline{
+		g: g, link: l,
+		slots:   make(chan struct{}, pipelineDepth),
+		results: make(chan raft.AppendFuture, pipelineResults),
+	}
+	p.ctx, p.cancel = context.WithCancelCause(l.ctx)
+	return p, nil
+}
+
+// pipeline is bound to one connection and ends with it.
+type pipeline struct {
+	g       *groupTransport
+	link    *link
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	slots   chan struct{} // One token per request under way.
+	results chan raft.AppendFuture
+}
+
+// AppendEntries sends a request; it blocks while pipelineDepth are under way. It may
+// send fewer entries than asked and then shortens args, which raft reads afterwards.
+func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.ctx.Err() != nil {
+		return nil, raft.ErrPipelineShutdown
+	}
+	cutEntries(args)
+	f := &appendFuture{began: time.Now(), args: args, resp: resp, done: make(chan struct{})}
+	select {
+	case p.slots <- struct{}{}:
+	case <-p.ctx.Done():
+		return nil, raft.ErrPipelineShutdown
+	case <-p.g.ctx.Done():
+		return nil, raft.ErrPipelineShutdown
+	}
+	_, err := p.link.start(appendRequest(p.g.id, args), func(payload []byte, err error) {
+		if err == nil {
+			var got raft.AppendEntriesResponse // raft takes a response for good if Success is set.
+			if err = p.g.decode(p.link, payload, &got); err == nil {
+				*resp = got
+			}
+		}
+		f.err = err
+		close(f.done)
+		<-p.slots
+		p.deliver(f)
+	})
+	if err != nil {
+		<-p.slots
+		return nil, err
+	}
+	return f, nil
+}
+
+// deliver hands a result to raft. When raft does not take them the pipeline ends, and
+// raft goes on from what it has seen.
+func (p *pipeline) deliver(f *appendFuture) {
+	if p.ctx.Err() != nil && context.Cause(p.ctx) == raft.ErrPipelineShutdown { //nolint:errorlint // Set by Close.
+		return
+	}
+	select {
+	case p.results <- f:
+	default:
+		p.cancel(errBusy)
+	}
+}
+
+// Consumer is where raft takes the results from.
+func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.results }
+
+// Close ends the pipeline; results that are under way are dropped.
+func (p *pipeline) Close() error {
+	p.cancel(raft.ErrPipelineShutdown)
+	return nil
+}
+
+// appendFuture is one request of a pipeline.
+type appendFuture struct {
+	began time.Time
+	args  *raft.AppendEntriesRequest
+	resp  *raft.AppendEntriesResponse
+	done  chan struct{}
+	err   error
+}
+
+// Error waits for the answer.
+func (f *appendFuture) Error() error {
+	<-f.done
+	return f.err
+}
+
+// Start is when the request was made.
+func (f *appendFuture) Start() time.Time { return f.began }
+
+// Request is what was sent.
+func (f *appendFuture) Request() *raft.AppendEntriesRequest { return f.args }
+
+// Response is the answer, after Error returned nil.
+func (f *appendFuture) Response() *raft.AppendEntriesResponse { return f.resp }
