@@ -24,8 +24,7 @@ const (
 
 // Account is a member of staff as administrators see it.
 type Account struct {
-	ID      string          `json:"id"`
-	Login   string          `json:"login"`
+	Login   string          `json:"login"` // Its id, too: it never changes and is never given again.
 	Name    string          `json:"name"`
 	State   string          `json:"state"`
 	Grants  []service.Grant `json:"grants"`
@@ -48,6 +47,9 @@ const (
 // loginPattern keeps logins typable on every keyboard and free of look-alikes.
 var loginPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{2,39}$`)
 
+// reserved are logins that the audit or an address could take for something else.
+var reserved = []string{"new", "anonymous", "operator", "system", "worker"}
+
 // Refusals.
 var (
 	ErrLoginTaken = service.Refuse(service.Conflict, "identity.login_taken").Field("login", "identity.login_taken")
@@ -62,7 +64,7 @@ func normalLogin(s string) string { return strings.ToLower(norm.NFKC.String(stri
 // checkAccount returns what is wrong with a new account's fields.
 func checkAccount(login, name string) *service.Error {
 	wrong := service.ErrInvalid
-	if !loginPattern.MatchString(login) {
+	if !loginPattern.MatchString(login) || slices.Contains(reserved, login) {
 		wrong = wrong.Field("login", "identity.bad_login")
 	}
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxName || strings.ContainsFunc(name, isControl) {
@@ -80,9 +82,9 @@ func isControl(r rune) bool {
 
 // newAccount is what Create needs; ids and codes are made outside the transaction.
 type newAccount struct {
-	id, login, name string
-	grants          []service.Grant
-	codeHash        []byte
+	login, name string
+	grants      []service.Grant
+	codeHash    []byte
 }
 
 // create makes an account that its owner activates with the code within codeLife.
@@ -91,18 +93,18 @@ func create(tx *service.Tx, n newAccount, by service.Principal) (Account, error)
 	if err := checkAccount(n.login, n.name); err != nil {
 		return Account{}, err
 	}
-	_, err := readLogin(tx, n.login)
+	_, err := read(tx, n.login)
 	if err == nil {
 		return Account{}, ErrLoginTaken
 	}
 	if !errors.Is(err, service.ErrNotFound) {
 		return Account{}, err
 	}
-	if err := tx.Exec(`INSERT INTO identity_account (id, login, name, code, code_until, created) VALUES (?, ?, ?, ?, ?, ?)`,
-		n.id, n.login, n.name, n.codeHash, tx.Now().Add(codeLife), tx.Now()); err != nil {
-		return Account{}, fmt.Errorf("create account %s: %w", n.id, err)
+	if err := tx.Exec(`INSERT INTO identity_account (login, name, code, code_until, created) VALUES (?, ?, ?, ?, ?)`,
+		n.login, n.name, n.codeHash, tx.Now().Add(codeLife), tx.Now()); err != nil {
+		return Account{}, fmt.Errorf("create account %s: %w", n.login, err)
 	}
-	if err := writeGrants(tx, n.id, n.grants); err != nil {
+	if err := writeGrants(tx, n.login, n.grants); err != nil {
 		return Account{}, err
 	}
 	if slices.ContainsFunc(n.grants, func(g service.Grant) bool { return g.Role == service.RoleDivisionAdmin }) {
@@ -111,31 +113,31 @@ func create(tx *service.Tx, n newAccount, by service.Principal) (Account, error)
 			return Account{}, err
 		}
 	}
-	if err := record(tx, "identity.created", n.id, by, n.grants); err != nil {
+	if err := record(tx, "identity.created", n.login, by, n.grants); err != nil {
 		return Account{}, err
 	}
-	return read(tx, n.id)
+	return read(tx, n.login)
 }
 
 // setGrants replaces what the account is granted and ends its sessions.
 func setGrants(tx *service.Tx, a Account, grants []service.Grant, by service.Principal) error {
-	if err := tx.Exec(`DELETE FROM identity_grant WHERE account = ?`, a.ID); err != nil {
+	if err := tx.Exec(`DELETE FROM identity_grant WHERE account = ?`, a.Login); err != nil {
 		return err
 	}
-	if err := writeGrants(tx, a.ID, grants); err != nil {
+	if err := writeGrants(tx, a.Login, grants); err != nil {
 		return err
 	}
-	if err := endSessions(tx, a.ID, ""); err != nil {
+	if err := endSessions(tx, a.Login, ""); err != nil {
 		return err
 	}
-	return record(tx, "identity.granted", a.ID, by, grants)
+	return record(tx, "identity.granted", a.Login, by, grants)
 }
 
-func writeGrants(tx *service.Tx, id string, grants []service.Grant) error {
+func writeGrants(tx *service.Tx, login string, grants []service.Grant) error {
 	for _, g := range grants {
 		if err := tx.Exec(`INSERT INTO identity_grant (account, tenant, role) VALUES (?, ?, ?)`,
-			id, g.Tenant, string(g.Role)); err != nil {
-			return fmt.Errorf("grant to account %s: %w", id, err)
+			login, g.Tenant, string(g.Role)); err != nil {
+			return fmt.Errorf("grant to account %s: %w", login, err)
 		}
 	}
 	return nil
@@ -158,13 +160,13 @@ func disable(tx *service.Tx, a Account, by service.Principal) error {
 	if a.State == Disabled {
 		return ErrNotDone
 	}
-	if err := tx.Exec(`UPDATE identity_account SET disabled = 1 WHERE id = ?`, a.ID); err != nil {
+	if err := tx.Exec(`UPDATE identity_account SET disabled = 1 WHERE login = ?`, a.Login); err != nil {
 		return err
 	}
-	if err := endSessions(tx, a.ID, ""); err != nil {
+	if err := endSessions(tx, a.Login, ""); err != nil {
 		return err
 	}
-	return record(tx, "identity.disabled", a.ID, by, nil)
+	return record(tx, "identity.disabled", a.Login, by, nil)
 }
 
 // enable lets a disabled account work as before. Refusal: ErrNotDone.
@@ -172,10 +174,10 @@ func enable(tx *service.Tx, a Account, by service.Principal) error {
 	if a.State != Disabled {
 		return ErrNotDone
 	}
-	if err := tx.Exec(`UPDATE identity_account SET disabled = 0 WHERE id = ?`, a.ID); err != nil {
+	if err := tx.Exec(`UPDATE identity_account SET disabled = 0 WHERE login = ?`, a.Login); err != nil {
 		return err
 	}
-	return record(tx, "identity.enabled", a.ID, by, nil)
+	return record(tx, "identity.enabled", a.Login, by, nil)
 }
 
 // reset takes away password, authenticator, devices and sessions; the owner activates
@@ -184,27 +186,27 @@ func reset(tx *service.Tx, a Account, codeHash []byte, by service.Principal) err
 	if a.State == Disabled {
 		return ErrDisabled
 	}
-	if err := tx.Exec(`UPDATE identity_account SET password = '', totp = NULL, code = ?, code_until = ? WHERE id = ?`,
-		codeHash, tx.Now().Add(codeLife), a.ID); err != nil {
+	if err := tx.Exec(`UPDATE identity_account SET password = '', totp = NULL, code = ?, code_until = ? WHERE login = ?`,
+		codeHash, tx.Now().Add(codeLife), a.Login); err != nil {
 		return err
 	}
 	for _, table := range []string{"identity_enrolment", "identity_device"} {
-		if err := tx.Exec(`DELETE FROM `+table+` WHERE account = ?`, a.ID); err != nil {
+		if err := tx.Exec(`DELETE FROM `+table+` WHERE account = ?`, a.Login); err != nil {
 			return err
 		}
 	}
-	if err := endSessions(tx, a.ID, ""); err != nil {
+	if err := endSessions(tx, a.Login, ""); err != nil {
 		return err
 	}
-	return record(tx, "identity.reset", a.ID, by, nil)
+	return record(tx, "identity.reset", a.Login, by, nil)
 }
 
-const accountColumns = `a.id, a.login, a.name, a.disabled, a.created, a.password, a.totp, a.totp_step, a.code, a.code_until`
+const accountColumns = `a.login, a.name, a.disabled, a.created, a.password, a.totp, a.totp_step, a.code, a.code_until`
 
 func scanAccount(scan func(...any) error) (Account, error) {
 	var a Account
 	var disabled bool
-	err := scan(&a.ID, &a.Login, &a.Name, &disabled, &a.Created, &a.password, &a.totp, &a.totpStep, &a.code, &a.codeUntil)
+	err := scan(&a.Login, &a.Name, &disabled, &a.Created, &a.password, &a.totp, &a.totpStep, &a.code, &a.codeUntil)
 	switch {
 	case disabled:
 		a.State = Disabled
@@ -216,28 +218,21 @@ func scanAccount(scan func(...any) error) (Account, error) {
 	return a, err
 }
 
-func readWhere(q service.Querier, cond string, arg any) (Account, error) {
-	a, err := scanAccount(q.QueryRow(`SELECT `+accountColumns+` FROM identity_account AS a WHERE `+cond, arg).Scan)
+// read returns the account, or service.ErrNotFound.
+func read(q service.Querier, login string) (Account, error) {
+	a, err := scanAccount(q.QueryRow(`SELECT `+accountColumns+` FROM identity_account AS a WHERE a.login = ?`, login).Scan)
 	if errors.Is(err, replication.ErrNoRows) {
 		return a, service.ErrNotFound
 	}
 	if err != nil {
 		return a, fmt.Errorf("read an account: %w", err)
 	}
-	a.Grants, err = readGrants(q, a.ID)
+	a.Grants, err = readGrants(q, login)
 	return a, err
 }
 
-// read returns the account with the id, or service.ErrNotFound.
-func read(q service.Querier, id string) (Account, error) { return readWhere(q, `a.id = ?`, id) }
-
-// readLogin returns the account with the login, or service.ErrNotFound.
-func readLogin(q service.Querier, login string) (Account, error) {
-	return readWhere(q, `a.login = ?`, login)
-}
-
-func readGrants(q service.Querier, id string) ([]service.Grant, error) {
-	rows, err := q.Query(`SELECT tenant, role FROM identity_grant WHERE account = ? ORDER BY tenant, role`, id)
+func readGrants(q service.Querier, login string) ([]service.Grant, error) {
+	rows, err := q.Query(`SELECT tenant, role FROM identity_grant WHERE account = ? ORDER BY tenant, role`, login)
 	if err != nil {
 		return nil, fmt.Errorf("read the grants of an account: %w", err)
 	}
@@ -271,7 +266,7 @@ func List(q service.Querier, s Search) (list []Account, total int, err error) {
 		args = append(args, text, text)
 	}
 	if s.Tenants != nil {
-		cond += ` AND EXISTS (SELECT 1 FROM identity_grant AS g WHERE g.account = a.id AND g.tenant IN (` +
+		cond += ` AND EXISTS (SELECT 1 FROM identity_grant AS g WHERE g.account = a.login AND g.tenant IN (` +
 			strings.TrimSuffix(strings.Repeat("?,", len(s.Tenants)), ",") + `))`
 		for _, t := range s.Tenants {
 			args = append(args, t)
@@ -287,7 +282,7 @@ func List(q service.Querier, s Search) (list []Account, total int, err error) {
 	}
 	list, err = collect(rows, func(r *replication.Rows) (Account, error) { return scanAccount(r.Scan) })
 	for i := range list {
-		if list[i].Grants, err = readGrants(q, list[i].ID); err != nil {
+		if list[i].Grants, err = readGrants(q, list[i].Login); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -114,7 +114,7 @@ func (h *handlers) firstBoot(ctx context.Context, r *service.Request) (service.R
 	if err != nil {
 		return page, err
 	}
-	n := newAccount{id: newID("a"), login: in.Login, name: in.Name, codeHash: code,
+	n := newAccount{login: in.Login, name: in.Name, codeHash: code,
 		grants: []service.Grant{{Role: service.RoleDivisionAdmin}}}
 	response, err := r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
 		if err := checkFirstBoot(tx, code); errors.Is(err, service.ErrNotFound) {
@@ -191,7 +191,7 @@ func (h *handlers) activate(ctx context.Context, r *service.Request) (service.Re
 // checkActivation returns the account whose activation code that is. Only who has the
 // code learns that it expired.
 func checkActivation(q service.Querier, login string, code []byte) (Account, error) {
-	a, err := readLogin(q, login)
+	a, err := read(q, login)
 	if err != nil && !errors.Is(err, service.ErrNotFound) {
 		return a, err
 	}
@@ -222,7 +222,7 @@ func (h *handlers) prepareEnrolment(ctx context.Context, password string) (e enr
 // enrol keeps what the first step chose until the second and says how to go on.
 func (h *handlers) enrol(tx *service.Tx, a Account, e enrolment, issuer string) (service.Response, error) {
 	if err := tx.Exec(`INSERT OR REPLACE INTO identity_enrolment (account, hash, password, totp, until) VALUES (?, ?, ?, ?, ?)`,
-		a.ID, e.hash, e.password, e.totp, tx.Now().Add(enrolmentLife)); err != nil {
+		a.Login, e.hash, e.password, e.totp, tx.Now().Add(enrolmentLife)); err != nil {
 		return service.Response{}, err
 	}
 	response := service.SeeOther("/activate/code", map[string]any{"activation": e.token,
@@ -323,15 +323,15 @@ func (h *handlers) finish(tx *service.Tx, a Account, password string, secret []b
 	if a.State == Disabled {
 		return service.Response{}, ErrEnrolmentGone
 	}
-	if err := tx.Exec(`UPDATE identity_account SET password = ?, totp = ?, code = NULL, code_until = NULL WHERE id = ?`,
-		password, secret, a.ID); err != nil {
+	if err := tx.Exec(`UPDATE identity_account SET password = ?, totp = ?, code = NULL, code_until = NULL WHERE login = ?`,
+		password, secret, a.Login); err != nil {
 		return service.Response{}, err
 	}
-	if err := tx.Exec(`DELETE FROM identity_enrolment WHERE account = ?`, a.ID); err != nil {
+	if err := tx.Exec(`DELETE FROM identity_enrolment WHERE account = ?`, a.Login); err != nil {
 		return service.Response{}, err
 	}
-	who := service.Principal{Kind: service.Staff, Account: a.ID}
-	if err := record(tx, "identity.activated", a.ID, who, nil); err != nil {
+	who := service.Principal{Kind: service.Staff, Account: a.Login}
+	if err := record(tx, "identity.activated", a.Login, who, nil); err != nil {
 		return service.Response{}, err
 	}
 	a.State = Active

@@ -156,7 +156,7 @@ func TestActivation(t *testing.T) {
 func TestActivationOnPages(t *testing.T) {
 	w := newWorld(t)
 	c := w.create(t, "wang.li", officer())
-	p := &person{w: w, id: c.ID, login: "wang.li", password: goodPassword, cookies: map[string]*http.Cookie{}}
+	p := &person{w: w, login: "wang.li", password: goodPassword, cookies: map[string]*http.Cookie{}}
 	_, err := p.do("POST /activate", url.Values{"login": {"wang.li"}, "code": {c.Code}, "password": {goodPassword}, "again": {goodPassword}})
 	want(t, err, "")
 	r, err := p.do("GET /activate/code", nil)
@@ -178,7 +178,7 @@ func TestActivationOnPages(t *testing.T) {
 	used := p.code()
 	r, err = p.do("POST /activate/code", url.Values{"code": {used}})
 	want(t, err, "")
-	if p.who().Account != c.ID || r.Location != "/account" || len(p.cookies) != 2 {
+	if p.who().Account != c.Login || r.Location != "/account" || len(p.cookies) != 2 {
 		t.Errorf("afterwards: %+v, %v, %v", p.who(), r.Location, p.cookies)
 	}
 	_, err = p.do("POST /activate/code", url.Values{"code": {used}})
@@ -232,7 +232,7 @@ func TestAccountStoppedDuringItsActivation(t *testing.T) {
 		var step struct{ Activation, Secret string }
 		servicetest.Decode(t, r, &step)
 		p.secret = step.Secret
-		_, err = w.Call("POST /accounts/"+c.ID+"/"+verb, servicetest.Operator(), nil)
+		_, err = w.Call("POST /accounts/"+c.Login+"/"+verb, servicetest.Operator(), nil)
 		want(t, err, "")
 		_, err = p.do("POST /activate/code", map[string]any{"activation": step.Activation, "code": p.code()})
 		want(t, err, "identity.enrolment_gone")

@@ -90,7 +90,7 @@ func adminOf(p service.Principal) []string {
 // own (ErrOwn); a tenant's administrator only those who are officers of their tenants and
 // nothing else: any other account does not exist for them (service.ErrNotFound).
 func mayManage(p service.Principal, a Account) error {
-	switch own := p.Kind == service.Staff && p.Account == a.ID; {
+	switch own := p.Kind == service.Staff && p.Account == a.Login; {
 	case own:
 		return ErrOwn
 	case p.May(PermAccounts, ""):

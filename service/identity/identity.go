@@ -76,16 +76,16 @@ func (h *handlers) routes() []service.Route {
 	add("GET /accounts", PermAccounts, h.list)
 	add("GET /accounts/new", PermAccounts, h.newPage)
 	add("POST /accounts", PermAccounts, h.create)
-	add("GET /accounts/{id}", PermAccounts, h.show)
-	add("POST /accounts/{id}/grants", PermAccounts, h.setGrants)
+	add("GET /accounts/{login}", PermAccounts, h.show)
+	add("POST /accounts/{login}/grants", PermAccounts, h.setGrants)
 	// A tenant's administrator holds nothing at the division: the handlers decide whom
 	// they may manage (mayManage).
 	add("POST /staff", service.SignedIn, h.createOfficer)
 	for prefix, need := range map[string]service.Permission{"/accounts": PermAccounts, "/staff": service.SignedIn} {
-		add("POST "+prefix+"/{id}/disable", need, h.change(disable, "identity.disabled_done"))
-		add("POST "+prefix+"/{id}/enable", need, h.change(enable, "identity.enabled_done"))
-		add("POST "+prefix+"/{id}/sign-out", need, h.change(signOutAll, "identity.signed_out_done"))
-		add("POST "+prefix+"/{id}/reset", need, h.reset)
+		add("POST "+prefix+"/{login}/disable", need, h.change(disable, "identity.disabled_done"))
+		add("POST "+prefix+"/{login}/enable", need, h.change(enable, "identity.enabled_done"))
+		add("POST "+prefix+"/{login}/sign-out", need, h.change(signOutAll, "identity.signed_out_done"))
+		add("POST "+prefix+"/{login}/reset", need, h.reset)
 	}
 	return append(list,
 		service.Route{Scope: service.TenantScope, Pattern: "GET /staff", Need: PermStaff, Handle: h.staff},

@@ -171,14 +171,14 @@ func TestFailuresAreAudited(t *testing.T) {
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	failTimes(t, p, 5, refused)
 	failTimes(t, p, 2, later)
-	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.sign_in_refused' AND account = ? AND kind = 'anonymous'`, p.id); n != 5 {
+	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.sign_in_refused' AND account = ? AND kind = 'anonymous'`, p.login); n != 5 {
 		t.Errorf("%d of 5 failures are in the audit with the account's id", n)
 	}
 	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.try_later'`); n != 2 {
 		t.Errorf("%d of 2 refusals are in the audit", n)
 	}
 	want(t, p.elsewhere("192.0.2.5").signIn(), "")
-	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE what = 'identity.signed_in' AND subject = ?`, p.id); n != 2 {
+	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE what = 'identity.signed_in' AND subject = ?`, p.login); n != 2 {
 		t.Errorf("%d of 2 sign-ins are in the audit", n)
 	}
 	if _, err := w.Call("POST /sign-out", servicetest.Citizen(), nil); err != nil {

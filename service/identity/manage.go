@@ -105,11 +105,11 @@ func (h *handlers) newPage(ctx context.Context, r *service.Request) (service.Res
 func (h *handlers) show(ctx context.Context, r *service.Request) (service.Response, error) {
 	var form grantForm
 	err := r.View(ctx, func(v *service.View) error {
-		a, err := read(v, r.PathValue("id"))
+		a, err := read(v, r.PathValue("login"))
 		if err != nil {
 			return err
 		}
-		form.Account, form.Own, form.Grants = &a, a.ID == r.Principal.Account, a.Grants
+		form.Account, form.Own, form.Grants = &a, a.Login == r.Principal.Account, a.Grants
 		form.Tenants, err = h.Tenants(v)
 		return err
 	})
@@ -179,18 +179,33 @@ func (h *handlers) createOfficer(ctx context.Context, r *service.Request) (servi
 
 func (h *handlers) createAccount(ctx context.Context, r *service.Request, login, name string, grants []service.Grant) (service.Response, error) {
 	code, hash := NewCode()
-	n := newAccount{id: newID("a"), login: normalLogin(login), name: strings.TrimSpace(name), codeHash: hash}
+	n := newAccount{login: normalLogin(login), name: strings.TrimSpace(name), codeHash: hash}
 	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
 		tenants, err := h.Tenants(tx)
 		if err != nil {
 			return service.Response{}, err
 		}
+		wrong := checkAccount(n.login, n.name)
 		if n.grants, err = checkGrants(grants, tenants); err != nil {
-			return service.Response{}, err
+			wrong = also(wrong, service.AsError(err)) // Everything that is wrong is said at once.
+		}
+		if wrong != nil {
+			return service.Response{}, wrong
 		}
 		a, err := create(tx, n, r.Principal)
 		return codeResponse(a, code, tx.Now().Add(codeLife)), err
 	})
+}
+
+// also adds the fields of more to wrong, which may be nil.
+func also(wrong, more *service.Error) *service.Error {
+	if wrong == nil {
+		return more
+	}
+	for name, reason := range more.Fields {
+		wrong = wrong.Field(name, reason)
+	}
+	return wrong
 }
 
 // beijing is the civil time of the division; the country has no daylight saving.
@@ -200,7 +215,7 @@ var beijing = time.FixedZone("CST", 8*3600)
 // repeat (the same form sent again) shows the same.
 func codeResponse(a Account, code string, until time.Time) service.Response {
 	response := service.Page("identity/code", "identity.code_title", map[string]any{
-		"id": a.ID, "login": a.Login, "name": a.Name, "grants": a.Grants, "code": code,
+		"login": a.Login, "name": a.Name, "grants": a.Grants, "code": code,
 		"until": until.In(beijing).Format(time.RFC3339), "until_text": until.In(beijing).Format("2006-01-02 15:04")})
 	response.Status = http.StatusCreated
 	return response
@@ -219,7 +234,7 @@ func (h *handlers) reset(ctx context.Context, r *service.Request) (service.Respo
 
 // managed returns the account of the path, if the caller may change it.
 func (h *handlers) managed(tx *service.Tx, r *service.Request) (Account, error) {
-	a, err := read(tx, r.PathValue("id"))
+	a, err := read(tx, r.PathValue("login"))
 	if err != nil {
 		return a, err
 	}
@@ -237,7 +252,7 @@ func (h *handlers) change(do func(*service.Tx, Account, service.Principal) error
 			if err := do(tx, a, r.Principal); err != nil {
 				return service.Response{}, err
 			}
-			if a, err = read(tx, a.ID); err != nil {
+			if a, err = read(tx, a.Login); err != nil {
 				return service.Response{}, err
 			}
 			return service.SeeOther(placeOf(r, a), a).WithNotice(notice), nil
@@ -248,16 +263,16 @@ func (h *handlers) change(do func(*service.Tx, Account, service.Principal) error
 // placeOf is where the caller manages the account.
 func placeOf(r *service.Request, a Account) string {
 	if r.Principal.May(PermAccounts, "") {
-		return "/accounts/" + a.ID
+		return "/accounts/" + a.Login
 	}
 	return "/t/" + a.Grants[0].Tenant + "/staff" // mayManage: there is one.
 }
 
 func signOutAll(tx *service.Tx, a Account, by service.Principal) error {
-	if err := endSessions(tx, a.ID, ""); err != nil {
+	if err := endSessions(tx, a.Login, ""); err != nil {
 		return err
 	}
-	return record(tx, "identity.sessions_ended", a.ID, by, nil)
+	return record(tx, "identity.sessions_ended", a.Login, by, nil)
 }
 
 func (h *handlers) setGrants(ctx context.Context, r *service.Request) (service.Response, error) {
@@ -287,7 +302,7 @@ func (h *handlers) setGrants(ctx context.Context, r *service.Request) (service.R
 			return service.Response{}, err
 		}
 		a.Grants = grants
-		return service.SeeOther("/accounts/"+a.ID, a).WithNotice("identity.granted_done"), nil
+		return service.SeeOther("/accounts/"+a.Login, a).WithNotice("identity.granted_done"), nil
 	})
 	if err != nil && len(service.AsError(err).Fields) > 0 {
 		if page, pageErr := h.show(ctx, r); pageErr == nil {

@@ -37,6 +37,9 @@ func TestWhoMayMakeAccounts(t *testing.T) {
 		{Name: "no login with a blank", Call: call(admin, newBody("a b", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
 		{Name: "no login with look-alikes", Call: call(admin, newBody("аdmin", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
 		{Name: "no name that turns the text around", Call: call(admin, url.Values{"login": {"six"}, "name": {"a\u202eb"}, "grant": {"civil-affairs/officer"}}), Want: "invalid", Has: []string{"identity.bad_name"}},
+		{Name: "everything that is wrong is said at once", Call: call(admin, newBody("!", service.Grant{Role: "root"})), Want: "invalid", Has: []string{"identity.bad_login", "identity.grant_role"}},
+		{Name: "no login that an address takes for something else", Call: call(admin, newBody("new", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
+		{Name: "no login that the audit takes for somebody else", Call: call(admin, newBody("operator", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
 		{Name: "no account without a role", Call: call(admin, newBody("six")), Want: "invalid", Has: []string{"identity.grant_none"}},
 		{Name: "no role that does not exist", Call: call(admin, newBody("six", service.Grant{Role: "root"})), Want: "invalid", Has: []string{"identity.grant_role"}},
 		{Name: "no system role", Call: call(admin, newBody("six", service.Grant{Role: service.RoleSystem})), Want: "invalid", Has: []string{"identity.grant_role"}},
@@ -63,7 +66,7 @@ func TestRolesExcludeEachOtherInTheDatabase(t *testing.T) {
 	c := w.create(t, "wang.li", officer())
 	for _, role := range []string{"auditor", "division-admin"} {
 		err := w.Division.Update(t.Context(), func(tx *service.Tx) error {
-			return tx.Exec(`INSERT INTO identity_grant (account, tenant, role) VALUES (?, '', ?)`, c.ID, role)
+			return tx.Exec(`INSERT INTO identity_grant (account, tenant, role) VALUES (?, '', ?)`, c.Login, role)
 		})
 		if err == nil || !strings.Contains(err.Error(), "exclude each other") {
 			t.Errorf("an officer becomes %s: %v", role, err)
@@ -111,25 +114,25 @@ func TestATenantsAdministratorManagesItsOfficersOnly(t *testing.T) {
 		{Name: "sees a login's mistake in the form", Call: call("POST /staff", with(body(servicetest.CivilAffairs), "login", "!")), Want: "invalid", Has: []string{"identity.bad_login"}},
 		{Name: "an officer makes nobody", Call: servicetest.Call{Do: "POST /staff", As: servicetest.Officer(servicetest.CivilAffairs), Body: body(servicetest.CivilAffairs)}, Want: "forbidden"},
 		{Name: "a stranger neither", Call: servicetest.Call{Do: "POST /staff", Body: body(servicetest.CivilAffairs)}, Want: "not_signed_in"},
-		{Name: "resets an officer", Call: call("POST /staff/"+mine.ID+"/reset", nil), Has: []string{`"code":"`}},
-		{Name: "disables an officer", Call: call("POST /staff/"+mine.ID+"/disable", nil), Has: []string{"/t/civil-affairs/staff", "disabled"}},
-		{Name: "but not twice", Call: call("POST /staff/"+mine.ID+"/disable", nil), Want: "identity.nothing_to_do"},
-		{Name: "resets no disabled one", Call: call("POST /staff/"+mine.ID+"/reset", nil), Want: "identity.is_disabled"},
-		{Name: "enables an officer", Call: call("POST /staff/"+mine.ID+"/enable", nil), HasNot: []string{"disabled\""}},
-		{Name: "signs an officer out", Call: call("POST /staff/"+mine.ID+"/sign-out", nil)},
-		{Name: "not their own account", Call: call("POST /staff/"+admin.id+"/reset", nil), Want: "identity.own_account"},
-		{Name: "an officer disables nobody", Call: servicetest.Call{Do: "POST /staff/" + mine.ID + "/disable", As: servicetest.Officer(servicetest.CivilAffairs)}, Want: "not_found"},
-		{Name: "the administrator of another tenant neither", Call: servicetest.Call{Do: "POST /staff/" + mine.ID + "/disable", As: servicetest.TenantAdmin(servicetest.PublicSecurity)}, Want: "not_found"},
+		{Name: "resets an officer", Call: call("POST /staff/"+mine.Login+"/reset", nil), Has: []string{`"code":"`}},
+		{Name: "disables an officer", Call: call("POST /staff/"+mine.Login+"/disable", nil), Has: []string{"/t/civil-affairs/staff", "disabled"}},
+		{Name: "but not twice", Call: call("POST /staff/"+mine.Login+"/disable", nil), Want: "identity.nothing_to_do"},
+		{Name: "resets no disabled one", Call: call("POST /staff/"+mine.Login+"/reset", nil), Want: "identity.is_disabled"},
+		{Name: "enables an officer", Call: call("POST /staff/"+mine.Login+"/enable", nil), HasNot: []string{"disabled\""}},
+		{Name: "signs an officer out", Call: call("POST /staff/"+mine.Login+"/sign-out", nil)},
+		{Name: "not their own account", Call: call("POST /staff/"+admin.login+"/reset", nil), Want: "identity.own_account"},
+		{Name: "an officer disables nobody", Call: servicetest.Call{Do: "POST /staff/" + mine.Login + "/disable", As: servicetest.Officer(servicetest.CivilAffairs)}, Want: "not_found"},
+		{Name: "the administrator of another tenant neither", Call: servicetest.Call{Do: "POST /staff/" + mine.Login + "/disable", As: servicetest.TenantAdmin(servicetest.PublicSecurity)}, Want: "not_found"},
 		{Name: "the list of another tenant is not there", Call: call("GET /t/public-security/staff", nil), Want: "not_found"},
 		{Name: "the list of all is forbidden", Call: call("GET /accounts", nil), Want: "forbidden"},
 		{Name: "the list shows only what is held here", Call: call("GET /t/civil-affairs/staff", nil),
 			Has: []string{`"mine"`, `"both"`, `"checker"`, `"peer"`}, HasNot: []string{`"theirs"`, `"boss"`, "public-security"}},
 	}
 	for name, c := range map[string]created{"an officer of two tenants": both, "another tenant's officer": theirs,
-		"a fellow administrator": peer, "the division's administrator": boss, "the auditor": checker, "nobody": {ID: "a0"}} {
+		"a fellow administrator": peer, "the division's administrator": boss, "the auditor": checker, "nobody": {Login: "a0"}} {
 		for _, verb := range []string{"reset", "disable", "sign-out"} {
 			table = append(table, servicetest.Scenario{Name: "may not " + verb + " " + name,
-				Call: call("POST /staff/"+c.ID+"/"+verb, nil), Want: "not_found"})
+				Call: call("POST /staff/"+c.Login+"/"+verb, nil), Want: "not_found"})
 		}
 	}
 	w.Run(t, table)
@@ -142,15 +145,15 @@ func TestManagingAccounts(t *testing.T) {
 	as := admin.who()
 	call := func(do string, body any) servicetest.Call { return servicetest.Call{Do: do, As: as, Body: body} }
 	grants := func(g ...string) url.Values { return url.Values{"grant": g} }
-	path := "POST /accounts/" + c.ID
+	path := "POST /accounts/" + c.Login
 	w.Run(t, []servicetest.Scenario{
-		{Name: "shows an account without its secrets", Call: call("GET /accounts/"+c.ID, nil), Has: []string{"wang.li", "invited"}, HasNot: []string{"argon2", c.Code, "totp"}},
+		{Name: "shows an account without its secrets", Call: call("GET /accounts/"+c.Login, nil), Has: []string{"wang.li", "invited"}, HasNot: []string{"argon2", c.Code, "totp"}},
 		{Name: "an unknown one is not found", Call: call("GET /accounts/a0", nil), Want: "not_found"},
 		{Name: "grants more", Call: call(path+"/grants", grants("civil-affairs/officer", "public-security/tenant-admin")), Has: []string{"tenant-admin"}},
 		{Name: "the same again is nothing", Call: call(path+"/grants", grants("public-security/tenant-admin", "civil-affairs/officer")), Want: "identity.nothing_to_do"},
 		{Name: "grants that exclude each other change nothing", Call: call(path+"/grants", grants("civil-affairs/officer", "/auditor")), Want: "invalid", Has: []string{"identity.grant_separate"}},
-		{Name: "an administrator cannot grant themselves anything", Call: call("POST /accounts/"+admin.id+"/grants", grants("civil-affairs/officer")), Want: "identity.own_account"},
-		{Name: "nor disable themselves", Call: call("POST /accounts/"+admin.id+"/disable", nil), Want: "identity.own_account"},
+		{Name: "an administrator cannot grant themselves anything", Call: call("POST /accounts/"+admin.login+"/grants", grants("civil-affairs/officer")), Want: "identity.own_account"},
+		{Name: "nor disable themselves", Call: call("POST /accounts/"+admin.login+"/disable", nil), Want: "identity.own_account"},
 		{Name: "an officer becomes an auditor, who is nothing else then", Call: call(path+"/grants", grants("/auditor")), Has: []string{"auditor"}, HasNot: []string{"officer"}},
 		{Name: "disables", Call: call(path+"/disable", nil), Has: []string{"disabled"}},
 		{Name: "enables what is disabled", Call: call(path+"/enable", nil), Has: []string{"invited"}},
@@ -160,7 +163,7 @@ func TestManagingAccounts(t *testing.T) {
 		{Name: "the form for a new one", Call: call("GET /accounts/new", nil)},
 		{Name: "the officer's form is the tenant's", Call: servicetest.Call{Do: "GET /t/civil-affairs/staff/new", As: servicetest.TenantAdmin(servicetest.CivilAffairs)}, Has: []string{servicetest.CivilAffairs}},
 	})
-	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.own_account' AND account = ?`, admin.id); n != 2 {
+	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.own_account' AND account = ?`, admin.login); n != 2 {
 		t.Errorf("%d of 2 refusals are in the audit", n)
 	}
 }
@@ -168,12 +171,12 @@ func TestManagingAccounts(t *testing.T) {
 func TestAResetTakesPasswordAndPhoneAway(t *testing.T) {
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
-	r, err := w.Call("POST /accounts/"+p.id+"/reset", servicetest.DivisionAdmin(), nil)
+	r, err := w.Call("POST /accounts/"+p.login+"/reset", servicetest.DivisionAdmin(), nil)
 	want(t, err, "")
 	var c created
 	servicetest.Decode(t, r, &c)
 	want(t, p.signIn(), refused)
-	if n := w.Count(w.Division, `SELECT count(*) FROM identity_device WHERE account = ?`, p.id); n != 0 {
+	if n := w.Count(w.Division, `SELECT count(*) FROM identity_device WHERE account = ?`, p.login); n != 0 {
 		t.Errorf("%d devices are still known", n)
 	}
 	old := *p

@@ -32,7 +32,7 @@ func (h *handlers) mine(ctx context.Context, r *service.Request) (service.Respon
 		if out.Account, err = own(v, r.Principal); err != nil {
 			return err
 		}
-		out.Sessions, err = readSessions(v, out.Account.ID)
+		out.Sessions, err = readSessions(v, out.Account.Login)
 		return err
 	})
 	if err != nil {
@@ -99,13 +99,13 @@ func (h *handlers) changePassword(ctx context.Context, r *service.Request) (serv
 		if err := succeed(tx, try); err != nil {
 			return service.Response{}, err
 		}
-		if err := tx.Exec(`UPDATE identity_account SET password = ? WHERE id = ?`, hash, a.ID); err != nil {
+		if err := tx.Exec(`UPDATE identity_account SET password = ? WHERE login = ?`, hash, a.Login); err != nil {
 			return service.Response{}, err
 		}
-		if err := endSessions(tx, a.ID, r.Principal.Session); err != nil {
+		if err := endSessions(tx, a.Login, r.Principal.Session); err != nil {
 			return service.Response{}, err
 		}
-		if err := record(tx, "identity.password_changed", a.ID, r.Principal, nil); err != nil {
+		if err := record(tx, "identity.password_changed", a.Login, r.Principal, nil); err != nil {
 			return service.Response{}, err
 		}
 		return service.SeeOther("/account", map[string]any{}).WithNotice("identity.password_changed"), nil
@@ -123,10 +123,10 @@ func (h *handlers) signOutOthers(ctx context.Context, r *service.Request) (servi
 		if err != nil {
 			return service.Response{}, err
 		}
-		if err := endSessions(tx, a.ID, r.Principal.Session); err != nil {
+		if err := endSessions(tx, a.Login, r.Principal.Session); err != nil {
 			return service.Response{}, err
 		}
-		if err := record(tx, "identity.sessions_ended", a.ID, r.Principal, nil); err != nil {
+		if err := record(tx, "identity.sessions_ended", a.Login, r.Principal, nil); err != nil {
 			return service.Response{}, err
 		}
 		return service.SeeOther("/account", map[string]any{}).WithNotice("identity.signed_out_done"), nil

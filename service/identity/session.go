@@ -78,8 +78,8 @@ func Authenticate(ctx context.Context, division *service.DB, token string, now t
 		who, touch = service.Principal{}, false
 		var p service.Principal
 		var seen, until time.Time
-		err := v.QueryRow(`SELECT s.id, s.seen, s.until, a.id, a.name FROM identity_session AS s
-			JOIN identity_account AS a ON a.id = s.account WHERE s.hash = ? AND a.disabled = 0`, hash).
+		err := v.QueryRow(`SELECT s.id, s.seen, s.until, a.login, a.name FROM identity_session AS s
+			JOIN identity_account AS a ON a.login = s.account WHERE s.hash = ? AND a.disabled = 0`, hash).
 			Scan(&p.Session, &seen, &until, &p.Account, &p.Name)
 		if errors.Is(err, replication.ErrNoRows) {
 			return nil

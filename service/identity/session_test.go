@@ -28,7 +28,7 @@ func TestSessionsEndWithTime(t *testing.T) {
 			want(t, p.signIn(), "")
 			w.Clock.Advance(c.idle - time.Second)
 			who, touch := w.authenticate(p.token())
-			if who.Account != p.id || who.Kind != service.Staff || len(who.Grants) != 1 || who.Grants[0] != c.grant || !touch {
+			if who.Account != p.login || who.Kind != service.Staff || len(who.Grants) != 1 || who.Grants[0] != c.grant || !touch {
 				t.Fatalf("a second before the idle limit: %+v, touch %v", who, touch)
 			}
 			w.Clock.Advance(time.Second + slack)
@@ -114,13 +114,13 @@ func TestWhatEndsSessionsAtOnce(t *testing.T) {
 		back string // What makes the account usable again.
 	}{
 		{"other grants", func() error {
-			_, err := w.Call("POST /accounts/"+p.id+"/grants", operator, map[string]any{"grants": both})
+			_, err := w.Call("POST /accounts/"+p.login+"/grants", operator, map[string]any{"grants": both})
 			return err
 		}, ""},
-		{"signing out everywhere by an administrator", func() error { _, err := w.Call("POST /accounts/"+p.id+"/sign-out", operator, nil); return err }, ""},
-		{"being disabled", func() error { _, err := w.Call("POST /accounts/"+p.id+"/disable", operator, nil); return err }, "enable"},
+		{"signing out everywhere by an administrator", func() error { _, err := w.Call("POST /accounts/"+p.login+"/sign-out", operator, nil); return err }, ""},
+		{"being disabled", func() error { _, err := w.Call("POST /accounts/"+p.login+"/disable", operator, nil); return err }, "enable"},
 		{"signing out", func() error { _, err := p.do("POST /sign-out", nil); return err }, ""},
-		{"a reset", func() error { _, err := w.Call("POST /accounts/"+p.id+"/reset", operator, nil); return err }, ""},
+		{"a reset", func() error { _, err := w.Call("POST /accounts/"+p.login+"/reset", operator, nil); return err }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.Clock.Advance(time.Minute)
@@ -137,7 +137,7 @@ func TestWhatEndsSessionsAtOnce(t *testing.T) {
 				t.Errorf("the session elsewhere goes on: %v", elsewhere)
 			}
 			if c.back != "" {
-				_, err := w.Call("POST /accounts/"+p.id+"/"+c.back, operator, nil)
+				_, err := w.Call("POST /accounts/"+p.login+"/"+c.back, operator, nil)
 				want(t, err, "")
 				if who, _ := w.authenticate(there.token()); who.Kind != service.Anonymous {
 					t.Error("enabling the account brought an old session back")
@@ -190,7 +190,7 @@ func TestMyAccount(t *testing.T) {
 	want(t, p.signIn(), "")
 	w.Run(t, []servicetest.Scenario{
 		{Name: "shows my sessions and not other people's", Call: servicetest.Call{Do: "GET /account", As: p.who()},
-			Has: []string{p.id, p.who().Session}, HasNot: []string{other.who().Session, "argon2", p.token()}},
+			Has: []string{p.login, p.who().Session}, HasNot: []string{other.who().Session, "argon2", p.token()}},
 		{Name: "an operator has none", Call: servicetest.Call{Do: "GET /account", As: servicetest.Operator()}, Want: "not_found"},
 		{Name: "nor a password", Call: servicetest.Call{Do: "POST /account/password", As: servicetest.Operator(),
 			Body: url.Values{"current": {"x"}}}, Want: "not_found"},
@@ -213,7 +213,7 @@ func TestDevicesAreForgottenInTheEnd(t *testing.T) {
 		w.Clock.Advance(time.Minute)
 		want(t, p.elsewhere("192.0.2.3").signIn(), "")
 	}
-	if n := w.Count(w.Division, `SELECT count(*) FROM identity_device WHERE account = ?`, p.id); n != 10 {
+	if n := w.Count(w.Division, `SELECT count(*) FROM identity_device WHERE account = ?`, p.login); n != 10 {
 		t.Errorf("%d devices are remembered, want the 10 newest", n)
 	}
 	w.Clock.Advance(401 * 24 * time.Hour)

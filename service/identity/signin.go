@@ -73,7 +73,7 @@ func (h *handlers) tryToSignIn(ctx context.Context, r *service.Request, in signI
 	}
 	session, replaced := prepareSession(r), r.Principal.Session
 	// Who they say they are: a refusal's row in the audit names the account.
-	r.Principal = service.Principal{Kind: service.Anonymous, Account: account.ID}
+	r.Principal = service.Principal{Kind: service.Anonymous, Account: account.Login}
 	if err := h.begin(ctx, r, try); err != nil {
 		return service.Response{}, err
 	}
@@ -85,7 +85,7 @@ func (h *handlers) tryToSignIn(ctx context.Context, r *service.Request, in signI
 		if !ok {
 			return service.Response{}, ErrSignIn
 		}
-		now, err := read(tx, account.ID)
+		now, err := read(tx, account.Login)
 		if err != nil {
 			return service.Response{}, err
 		}
@@ -122,7 +122,7 @@ func (h *handlers) lookUp(ctx context.Context, r *service.Request, login string,
 	hash := digest("device", device.Value)
 	err = r.View(ctx, func(v *service.View) error {
 		var err error
-		if account, err = readLogin(v, login); err != nil && !errors.Is(err, service.ErrNotFound) {
+		if account, err = read(v, login); err != nil && !errors.Is(err, service.ErrNotFound) {
 			return err
 		}
 		var owner string
@@ -130,7 +130,7 @@ func (h *handlers) lookUp(ctx context.Context, r *service.Request, login string,
 		if errors.Is(err, replication.ErrNoRows) {
 			return nil
 		}
-		if try.known = err == nil && owner == account.ID; try.known {
+		if try.known = err == nil && owner == account.Login; try.known {
 			try.source = "device " + hex.EncodeToString(hash)
 		}
 		return err
@@ -140,15 +140,15 @@ func (h *handlers) lookUp(ctx context.Context, r *service.Request, login string,
 
 // signedIn opens the session of an account that has proved itself.
 func (h *handlers) signedIn(tx *service.Tx, a Account, step int64, s newSession, replaced string, known bool, next string) (service.Response, error) {
-	if err := tx.Exec(`UPDATE identity_account SET totp_step = ? WHERE id = ?`, step, a.ID); err != nil {
+	if err := tx.Exec(`UPDATE identity_account SET totp_step = ? WHERE login = ?`, step, a.Login); err != nil {
 		return service.Response{}, err
 	}
-	cookies, err := h.open(tx, a.ID, s, replaced, known)
+	cookies, err := h.open(tx, a.Login, s, replaced, known)
 	if err != nil {
 		return service.Response{}, err
 	}
-	who := service.Principal{Kind: service.Staff, Account: a.ID}
-	if err := record(tx, "identity.signed_in", a.ID, who, nil); err != nil {
+	who := service.Principal{Kind: service.Staff, Account: a.Login}
+	if err := record(tx, "identity.signed_in", a.Login, who, nil); err != nil {
 		return service.Response{}, err
 	}
 	if next == "" {

@@ -17,7 +17,7 @@ func TestSignIn(t *testing.T) {
 	p := w.activated(t, "wang.li", officer())
 	invited := w.create(t, "invited", officer())
 	stopped := w.activated(t, "stopped", officer())
-	if _, err := w.Call("POST /accounts/"+stopped.id+"/disable", servicetest.Operator(), nil); err != nil {
+	if _, err := w.Call("POST /accounts/"+stopped.login+"/disable", servicetest.Operator(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -29,12 +29,12 @@ func newWorldOver(tb testing.TB, secure bool) *world {
 
 // person is somebody with an authenticator and a browser.
 type person struct {
-	w         *world
-	id, login string
-	password  string
-	secret    string
-	source    string
-	cookies   map[string]*http.Cookie
+	w        *world
+	login    string
+	password string
+	secret   string
+	source   string
+	cookies  map[string]*http.Cookie
 }
 
 const goodPassword = "蓝色自行车 and a horse"
@@ -121,7 +121,6 @@ func (p *person) elsewhere(source string) *person {
 }
 
 type created struct {
-	ID    string `json:"id"`
 	Login string `json:"login"`
 	Code  string `json:"code"`
 }
@@ -142,7 +141,7 @@ func (w *world) create(tb testing.TB, login string, grants ...service.Grant) cre
 func (w *world) activated(tb testing.TB, login string, grants ...service.Grant) *person {
 	tb.Helper()
 	c := w.create(tb, login, grants...)
-	p := &person{w: w, id: c.ID, login: login, password: goodPassword, source: "192.0.2.1", cookies: map[string]*http.Cookie{}}
+	p := &person{w: w, login: login, password: goodPassword, source: "192.0.2.1", cookies: map[string]*http.Cookie{}}
 	p.activate(tb, c.Code)
 	return p
 }

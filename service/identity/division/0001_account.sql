@@ -1,6 +1,5 @@
 CREATE TABLE identity_account (
-	id         TEXT PRIMARY KEY,
-	login      TEXT NOT NULL UNIQUE,  -- Lower case.
+	login      TEXT PRIMARY KEY,      -- Lower case; never changes, never given again.
 	name       TEXT NOT NULL,
 	disabled   INTEGER NOT NULL DEFAULT 0,
 	password   TEXT NOT NULL DEFAULT '', -- argon2id in PHC format; empty: not activated yet.
@@ -12,7 +11,7 @@ CREATE TABLE identity_account (
 ) STRICT;
 
 CREATE TABLE identity_grant (
-	account TEXT NOT NULL REFERENCES identity_account (id),
+	account TEXT NOT NULL REFERENCES identity_account (login),
 	tenant  TEXT NOT NULL, -- Empty: the division.
 	role    TEXT NOT NULL,
 	PRIMARY KEY (account, tenant, role)
@@ -32,7 +31,7 @@ END;
 -- The two steps of an activation: what is chosen counts only when the first code of the
 -- authenticator has been seen.
 CREATE TABLE identity_enrolment (
-	account  TEXT PRIMARY KEY REFERENCES identity_account (id),
+	account  TEXT PRIMARY KEY REFERENCES identity_account (login),
 	hash     BLOB NOT NULL UNIQUE, -- SHA-256 of the token.
 	password TEXT NOT NULL,
 	totp     BLOB NOT NULL,
@@ -42,7 +41,7 @@ CREATE TABLE identity_enrolment (
 CREATE TABLE identity_session (
 	hash    BLOB PRIMARY KEY,     -- SHA-256 of the token.
 	id      TEXT NOT NULL UNIQUE, -- Not secret.
-	account TEXT NOT NULL REFERENCES identity_account (id),
+	account TEXT NOT NULL REFERENCES identity_account (login),
 	opened  INTEGER NOT NULL,
 	seen    INTEGER NOT NULL,     -- Refreshed every five minutes at most.
 	until   INTEGER NOT NULL,
@@ -54,7 +53,7 @@ CREATE INDEX identity_session_account ON identity_session (account);
 -- Devices that have signed in before are not slowed down by what others try.
 CREATE TABLE identity_device (
 	hash    BLOB PRIMARY KEY, -- SHA-256 of the cookie.
-	account TEXT NOT NULL REFERENCES identity_account (id),
+	account TEXT NOT NULL REFERENCES identity_account (login),
 	since   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
