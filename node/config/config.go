@@ -59,6 +59,20 @@ type Log struct {
 // Dir is the folder of the configuration file.
 func (c Config) Dir() string { return filepath.Dir(c.File) }
 
+// Default returns the configuration in which every key has its default; node and division
+// are to be set.
+func Default(file string) Config {
+	c := Config{File: file}
+	fields := c.fields()
+	for _, k := range Keys() {
+		*fields[k.Name] = k.Default
+		if k.path {
+			*fields[k.Name] = absolute(c.Dir(), k.Default)
+		}
+	}
+	return c
+}
+
 // fields pairs each key with its place in c.
 func (c *Config) fields() map[string]*string {
 	return map[string]*string{

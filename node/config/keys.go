@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tongban/node/exit"
 )
 
 // Key describes one key of the file.
@@ -69,6 +71,9 @@ func Keys() []Key {
 	}
 }
 
+// ValidNode reports whether name can be a node's.
+func ValidNode(name string) bool { return nodePattern.MatchString(name) }
+
 func pattern(re *regexp.Regexp) func(string) error {
 	return func(v string) error {
 		if !re.MatchString(v) {
@@ -109,8 +114,22 @@ func checkURL(v string) error {
 	return nil
 }
 
-// check looks at what concerns more than one key.
-func (c *Config) check() error {
+// Check checks every value and what concerns more than one key. Its errors have exit
+// code 78 and name the key.
+func (c Config) Check() error {
+	fields := c.fields()
+	for _, k := range Keys() {
+		if err := k.accept(*fields[k.Name]); err != nil {
+			return exit.Configf("%s = %q: %w; it must be %s", k.Name, *fields[k.Name], err, k.Bound)
+		}
+	}
+	if err := c.checkTogether(); err != nil {
+		return exit.Configf("%w", err)
+	}
+	return nil
+}
+
+func (c *Config) checkTogether() error {
 	if c.Web.TLS == "off" && !Loopback(c.Web.Listen) {
 		return fmt.Errorf("web.tls is off, but web.listen %s is not a loopback address; passwords would cross the network in the clear: set web.tls to self or files", c.Web.Listen)
 	}

@@ -63,7 +63,7 @@ func Read(file string, environ []string) (Config, []Setting, error) {
 		}
 		settings = append(settings, s)
 	}
-	if err := c.check(); err != nil {
+	if err := c.checkTogether(); err != nil {
 		return c, nil, exit.Configf("%s: %w", file, err)
 	}
 	return c, settings, nil
@@ -192,8 +192,8 @@ func keyNames() []string {
 // its description; keys at their default are commented out. Paths below the file's folder
 // are written relative to it.
 func Write(c Config) error {
-	if err := c.check(); err != nil {
-		return exit.Configf("%w", err)
+	if err := c.Check(); err != nil {
+		return err
 	}
 	fields := c.fields()
 	var b strings.Builder
@@ -213,9 +213,6 @@ func Write(c Config) error {
 			if rel, err := filepath.Rel(c.Dir(), value); err == nil && filepath.IsLocal(rel) {
 				value = rel
 			}
-		}
-		if err := k.accept(value); err != nil {
-			return exit.Configf("%s = %q: %w; it must be %s", k.Name, value, err, k.Bound)
 		}
 		line, err := toml.Marshal(map[string]string{last: value})
 		if err != nil {

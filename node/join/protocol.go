@@ -2,6 +2,7 @@ package join
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,7 @@ type Request struct {
 	Version int       `json:"version"`
 	Secret  string    `json:"secret"`
 	Node    Peer      `json:"node"`
+	Gossip  string    `json:"gossip"` // Address of its gossip port.
 	CSR     []byte    `json:"csr"`
 	Time    time.Time `json:"time"` // Clock of the box.
 }
@@ -47,15 +49,16 @@ func (r Request) TokenHash() []byte { return hashSecret(r.Secret) }
 
 // Answer is what a box needs to be a node.
 type Answer struct {
-	Code        string   `json:"code"`
-	Level       string   `json:"level"`
-	Certificate []byte   `json:"certificate"` // DER.
-	Authority   []byte   `json:"authority"`   // DER.
-	Sealed      []byte   `json:"sealed"`      // The authority's key, sealed to all nodes.
-	Recovery    string   `json:"recovery"`    // Recipient of the recovery kit.
-	GossipKey   []byte   `json:"gossip_key"`
-	Peers       []Peer   `json:"peers"`  // All nodes, the new one too.
-	Gossip      []string `json:"gossip"` // Gossip addresses to try.
+	Code        string             `json:"code"`
+	Level       string             `json:"level"`
+	Node        replication.NodeID `json:"node"`        // As asked for, or the next free name.
+	Certificate []byte             `json:"certificate"` // DER.
+	Authority   []byte             `json:"authority"`   // DER.
+	Sealed      []byte             `json:"sealed"`      // The authority's key, sealed to all nodes.
+	Recovery    string             `json:"recovery"`    // Recipient of the recovery kit.
+	GossipKey   []byte             `json:"gossip_key"`
+	Peers       []Peer             `json:"peers"`  // All nodes, the new one too.
+	Gossip      []string           `json:"gossip"` // Gossip addresses to try.
 }
 
 // Reason says why a division refuses a box.
@@ -94,8 +97,8 @@ func (r *Refusal) Error() string {
 		Internal:    "the division's node met an error, see its log; try again with a new token",
 	}
 	text := texts[r.Reason]
-	if text == "" {
-		text = "the division refused (" + string(r.Reason) + ")"
+	if text == "" { // A reason of somebody else's: its detail is the sentence.
+		return cmp.Or(r.Detail, "the division refused: "+string(r.Reason))
 	}
 	if r.Detail != "" {
 		text += " (" + r.Detail + ")"

@@ -158,7 +158,7 @@ func (p *Pool) note(e serf.MemberEvent) {
 	defer p.mu.Unlock()
 	for _, m := range e.Members {
 		p.since[replication.NodeID(m.Name)] = time.Now() // For display alone; no replicated state.
-		p.opts.Log.Info("gossip", "node", m.Name, "event", e.EventType().String())
+		p.opts.Log.Info("gossip", "member", m.Name, "event", e.EventType().String())
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -43,9 +44,12 @@ type Keys struct {
 	Gossip      []byte              // 32 bytes.
 }
 
+// GossipKeySize is the length of the key that encrypts gossip: AES-256.
+const GossipKeySize = 32
+
 // NewGossipKey makes the key that encrypts gossip.
 func NewGossipKey() ([]byte, error) {
-	key := make([]byte, 32)
+	key := make([]byte, GossipKeySize)
 	_, err := rand.Read(key)
 	return key, err
 }
@@ -172,6 +176,57 @@ func Load(data string, d Division, n replication.NodeID) (*Keys, error) {
 	return k, nil
 }
 
+// Check says whether the keys belong together and to the node, and the certificate is
+// valid at the time.
+func (k *Keys) Check(now time.Time) error {
+	if !k.Key.PublicKey.Equal(k.Certificate.PublicKey) {
+		return errors.New("the certificate is for another key")
+	}
+	n, err := k.peer([]*x509.Certificate{k.Certificate}, x509.ExtKeyUsageServerAuth, nil, now)
+	if err != nil {
+		return err
+	}
+	if n != k.Node {
+		return fmt.Errorf("the certificate is for node %s, not %s", n, k.Node)
+	}
+	return nil
+}
+
+// SavePrivate writes the two private keys alone: those of a box that is joining.
+func (k *Keys) SavePrivate(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, "tls"), 0o700); err != nil {
+		return fmt.Errorf("make the folder of keys: %w", err)
+	}
+	key, err := marshalKey(k.Key)
+	if err != nil {
+		return fmt.Errorf("write the TLS key: %w", err)
+	}
+	if err := WriteFile(filepath.Join(dir, fileKey), key, 0o600); err != nil {
+		return err
+	}
+	return WriteFile(filepath.Join(dir, fileIdentity), []byte(k.Identity.String()+"\n"), 0o600)
+}
+
+// LoadPrivate reads what SavePrivate wrote; fs.ErrNotExist when that was not finished.
+func LoadPrivate(dir string) (*Keys, error) {
+	id, err := os.ReadFile(filepath.Join(dir, fileIdentity))
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(filepath.Join(dir, fileKey))
+	if err != nil {
+		return nil, err
+	}
+	k := &Keys{}
+	if k.Identity, err = parseIdentity(id); err != nil {
+		return nil, fmt.Errorf("read the node key in %s: %w", dir, err)
+	}
+	if k.Key, err = parseKey(key); err != nil {
+		return nil, fmt.Errorf("read the TLS key in %s: %w", dir, err)
+	}
+	return k, nil
+}
+
 func readKeyFile(name string, secret bool) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -189,7 +244,7 @@ func readKeyFile(name string, secret bool) ([]byte, error) {
 
 func parseGossip(data []byte) ([]byte, error) {
 	key, err := hex.DecodeString(strings.TrimSpace(string(data)))
-	if err == nil && len(key) != 32 {
+	if err == nil && len(key) != GossipKeySize {
 		err = errors.New("it is not 32 bytes in hex")
 	}
 	return key, err

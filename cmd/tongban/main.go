@@ -1,0 +1,22 @@
+// Command tongban is the whole program: it makes, runs and looks after a node of a
+// division. Each verb is a file of this folder.
+package main
+
+import "os"
+
+func main() {
+	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr,
+		newInit,
+		newRun,
+		newStatus,
+		newToken,
+		newJoin,
+		newNode,
+		newTenant,
+		newItems,
+		newAccount,
+		newTOTP,
+		newConfig,
+		newVersion,
+	))
+}

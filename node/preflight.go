@@ -1,0 +1,94 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"tongban/node/exit"
+	"tongban/replication"
+	"tongban/tenancy"
+)
+
+const (
+	// minFree is the free space below which a node does not start: a checkpoint and some
+	// minutes of log have to fit.
+	minFree = 64 << 20
+	// clockTolerance is how far the clock may be before the newest entry: time stamps of
+	// entries are then moved forward, which is harmless for so long.
+	clockTolerance = time.Minute
+)
+
+// preflight finds what would make the node fail later, and says it in one sentence.
+func (n *Node) preflight() error {
+	probe, err := os.CreateTemp(n.cfg.Data, ".probe-*")
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return exit.Configf("the data folder %s cannot be written by this user; run as its owner, or: chown -R %d %s", n.cfg.Data, os.Getuid(), n.cfg.Data)
+	case errors.Is(err, syscall.ENOSPC):
+		return exit.Errorf(exit.Failed, "the disk of %s is full; free some space and start again", n.cfg.Data)
+	case errors.Is(err, syscall.EROFS):
+		return exit.Errorf(exit.Failed, "the disk of %s is read-only; look at the kernel's log for disk errors", n.cfg.Data)
+	case err != nil:
+		return exit.Configf("use the data folder %s: %w", n.cfg.Data, err)
+	}
+	_ = probe.Close()
+	if err := os.Remove(probe.Name()); err != nil {
+		return exit.Configf("use the data folder %s: %w", n.cfg.Data, err)
+	}
+	if disk, err := diskOf(n.cfg.Data); err == nil && disk.Free < minFree {
+		return exit.Errorf(exit.Failed, "the disk of %s has only %d MiB free, and a node needs %d MiB; free some space and start again",
+			n.cfg.Data, disk.Free>>20, minFree>>20)
+	}
+	return n.checkClock()
+}
+
+// checkClock refuses a clock that is before what certainly happened already.
+func (n *Node) checkClock() error {
+	now := n.now()
+	if now.Before(n.keys.Certificate.NotBefore) {
+		return exit.Errorf(exit.Failed, "this box's clock says %s, but its certificate is from %s; set the clock",
+			now.UTC().Format(time.RFC3339), n.keys.Certificate.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if now.After(n.keys.Certificate.NotAfter) {
+		return exit.Errorf(exit.Failed, "the certificate of this node ended on %s; if the clock (%s) is right, remove the node and join the box anew",
+			n.keys.Certificate.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
+	}
+	path := filepath.Join(n.cfg.Data, "db", filepath.FromSlash(string(tenancy.DivisionDatabase)), "state.db")
+	if _, err := os.Stat(path); err != nil {
+		return nil // Not there before the first start.
+	}
+	f, err := replication.OpenFile(path)
+	if err != nil {
+		return exit.Errorf(exit.Failed, "read the division database: %w", err)
+	}
+	newest := f.Now()
+	if err := f.Close(); err != nil {
+		return exit.Errorf(exit.Failed, "read the division database: %w", err)
+	}
+	if now.Before(newest.Add(-clockTolerance)) {
+		return exit.Errorf(exit.Failed, "this box's clock says %s, but its newest entry is from %s; set the clock and start again",
+			now.UTC().Format(time.RFC3339), newest.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// listen binds a TCP port, and says what to do when that fails.
+func listen(key, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, exit.Errorf(exit.Failed, "%s %s is in use by another program (see: ss -ltnp); stop that, or choose another port in %s", key, address, "tongban.toml")
+	case errors.Is(err, syscall.EACCES):
+		return nil, exit.Configf("%s %s: this user may not listen on ports below 1024; choose a higher port, or run as a systemd service with CAP_NET_BIND_SERVICE", key, address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, exit.Configf("%s %s: this box does not have that address (see: ip addr); correct %s", key, address, key)
+	case err != nil:
+		return nil, exit.Configf("%s %s: %w", key, address, err)
+	}
+	return l, nil
+}
