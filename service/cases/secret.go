@@ -1,0 +1,152 @@
+package cases
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"strings"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+
+	"tongban/service"
+)
+
+// secretAlphabet is Crockford's base32: no I, L, O and U.
+const secretAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// secretLength is 40 bits. With at most one guess a minute and number, somebody who tries
+// for a year finds one with a chance of 1 in 2 million.
+const secretLength = 8
+
+var crockford = base32.NewEncoding(secretAlphabet).WithPadding(base32.NoPadding)
+
+// newSecret returns a secret of a case. Call it outside of transactions.
+func newSecret() string {
+	var b [5]byte
+	rand.Read(b[:])
+	return crockford.EncodeToString(b[:])
+}
+
+// newToken returns what a browser shows to see a case again: 160 bits.
+func newToken() string {
+	var b [20]byte
+	rand.Read(b[:])
+	return crockford.EncodeToString(b[:])
+}
+
+// normalSecret returns the secret as it was meant: any case, full-width characters,
+// spaces and dashes, O for 0, I and L for 1.
+func normalSecret(text string) string {
+	if len(text) > 100 {
+		return ""
+	}
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case 'O':
+			return '0'
+		case 'I', 'L':
+			return '1'
+		case ' ', '-', '\t', '\u3000':
+			return -1
+		}
+		return r
+	}, strings.ToUpper(norm.NFKC.String(text)))
+}
+
+// secretHash is what is stored of a secret. A fast hash does for 40 random bits: who can
+// read the database has the cases themselves, and guessing from outside is slowed down.
+func secretHash(number, secret string) []byte {
+	sum := sha256.Sum256([]byte("tongban case secret 1\x00" + number + "\x00" + secret))
+	return sum[:]
+}
+
+func tokenHash(token string) []byte {
+	sum := sha256.Sum256([]byte("tongban case visit 1\x00" + token))
+	return sum[:]
+}
+
+// Guessing is slowed down per number, whether anybody has that number or not: after
+// freeGuesses wrong secrets within guessWindow each next one must wait, twice as long each
+// time up to maxGuessWait. Refused guesses do not count, so that nobody can lock an
+// applicant out: they get in within a minute.
+const (
+	freeGuesses  = 5
+	guessWindow  = 15 * time.Minute
+	maxGuessWait = time.Minute
+
+	// visitLife is how long a browser sees a case after the secret was shown to it.
+	visitLife = 30 * time.Minute
+)
+
+// Refusals of tracking.
+var (
+	ErrNoSuchCase = service.Refuse(service.NotFound, "cases.no_such_case")
+	ErrSlowDown   = service.Refuse(service.TooMany, "cases.slow_down")
+	ErrAskSecret  = service.Refuse(service.Forbidden, "cases.ask_secret")
+)
+
+// guess checks the secret of a number on the leader. The refusals ErrNoSuchCase and
+// ErrSlowDown come back as a value: what they count must be committed. id is random.
+func guess(tx *service.Tx, number, secret string, id []byte) (c Case, refusal *service.Error, err error) {
+	if err := tx.Exec(`DELETE FROM cases_guess WHERE at < ?`, tx.Now().Add(-guessWindow)); err != nil {
+		return c, nil, err
+	}
+	wait, err := guessWait(tx, number)
+	if err != nil {
+		return c, nil, err
+	}
+	if wait > 0 {
+		return c, ErrSlowDown.With("retry_after", int((wait+time.Second-1)/time.Second)), nil
+	}
+	want := make([]byte, sha256.Size) // Of nobody: compared all the same.
+	c, err = readWhere(tx, `number = ?`, number)
+	switch {
+	case err == nil:
+		want = c.secret
+	case service.AsError(err).Reason != service.ErrNotFound.Reason:
+		return c, nil, err
+	}
+	if subtle.ConstantTimeCompare(want, secretHash(number, secret)) == 1 && c.ID != 0 {
+		return c, nil, nil
+	}
+	if err := tx.Exec(`INSERT INTO cases_guess (id, number, at) VALUES (?, ?, ?)`, id, tokenHash(number), tx.Now()); err != nil {
+		return c, nil, err
+	}
+	return Case{}, ErrNoSuchCase, nil
+}
+
+// guessWait returns how long the next guess at the number must wait.
+func guessWait(q service.Querier, number string) (time.Duration, error) {
+	var n int
+	var last *time.Time
+	err := q.QueryRow(`SELECT count(*), max(at) FROM cases_guess WHERE number = ? AND at >= ?`,
+		tokenHash(number), q.Now().Add(-guessWindow)).Scan(&n, &last)
+	if err != nil || n < freeGuesses || last == nil {
+		return 0, err
+	}
+	pause := min(maxGuessWait, time.Second<<min(n-freeGuesses, 10))
+	return last.Add(pause).Sub(q.Now()), nil
+}
+
+// openVisit lets the browser with the token see the case for visitLife.
+func openVisit(tx *service.Tx, id int64, token string) error {
+	if err := tx.Exec(`DELETE FROM cases_visit WHERE until < ?`, tx.Now()); err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT OR REPLACE INTO cases_visit (token, case_id, until) VALUES (?, ?, ?)`,
+		tokenHash(token), id, tx.Now().Add(visitLife))
+}
+
+// visits returns the case of the number if the browser with the token may see it, else
+// ErrAskSecret: also when nobody has the number.
+func visits(q service.Querier, token, number string) error {
+	var n int
+	err := q.QueryRow(`SELECT count(*) FROM cases_visit AS v JOIN cases_case AS c ON c.id = v.case_id
+		WHERE v.token = ? AND c.number = ? AND v.until >= ?`, tokenHash(token), number, q.Now()).Scan(&n)
+	if err == nil && n == 0 {
+		return ErrAskSecret
+	}
+	return err
+}
