@@ -16,7 +16,6 @@ import (
 
 // newCode is the answer to a new or reset account.
 type newCode struct {
-	ID     string          `json:"id"`
 	Login  string          `json:"login"`
 	Name   string          `json:"name"`
 	Grants []service.Grant `json:"grants"`
@@ -106,9 +105,9 @@ func (a *app) accountList() *cobra.Command {
 				if a.asJSON {
 					return a.printJSON(list)
 				}
-				t := table{head: []string{"LOGIN", "NAME", "STATE", "GRANTS", "ID"}}
+				t := table{head: []string{"LOGIN", "NAME", "STATE", "GRANTS"}}
 				for _, one := range list {
-					t.add(one.Login, clean(one.Name), one.State, grantText(one.Grants), one.ID)
+					t.add(one.Login, clean(one.Name), one.State, grantText(one.Grants))
 				}
 				t.print(a.out)
 				return nil
@@ -146,18 +145,9 @@ func grantText(grants []service.Grant) string {
 	return strings.Join(parts, " ")
 }
 
-// accountID finds an account by its login.
-func accountID(ctx context.Context, c *client.Client, login string) (string, error) {
-	list, err := allAccounts(ctx, c, login)
-	if err != nil {
-		return "", err
-	}
-	for _, one := range list {
-		if one.Login == strings.ToLower(login) || one.ID == login {
-			return one.ID, nil
-		}
-	}
-	return "", exit.Errorf(exit.NotFound, "there is no account %s; see `tongban account list`", login)
+// accountPath is a path of the account with a login.
+func accountPath(login, rest string) string {
+	return "/accounts/" + url.PathEscape(strings.ToLower(strings.TrimSpace(login))) + rest
 }
 
 func (a *app) accountChange(what, short string) *cobra.Command {
@@ -168,11 +158,7 @@ func (a *app) accountChange(what, short string) *cobra.Command {
 		Args:    exactArgs("the login"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(c *client.Client) error {
-				id, err := accountID(cmd.Context(), c, args[0])
-				if err != nil {
-					return err
-				}
-				if err := c.Post(cmd.Context(), "/accounts/"+url.PathEscape(id)+"/"+what, struct{}{}, nil); err != nil {
+				if err := c.Post(cmd.Context(), accountPath(args[0], "/"+what), struct{}{}, nil); err != nil {
 					return err
 				}
 				fmt.Fprintf(a.out, "Account %s: %sd.\n", args[0], what)
@@ -190,12 +176,8 @@ func (a *app) accountReset() *cobra.Command {
 		Args:    exactArgs("the login"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(c *client.Client) error {
-				id, err := accountID(cmd.Context(), c, args[0])
-				if err != nil {
-					return err
-				}
 				var out newCode
-				if err := c.Post(cmd.Context(), "/accounts/"+url.PathEscape(id)+"/reset", struct{}{}, &out); err != nil {
+				if err := c.Post(cmd.Context(), accountPath(args[0], "/reset"), struct{}{}, &out); err != nil {
 					return err
 				}
 				return a.printCode(out)
