@@ -16,7 +16,8 @@ import (
 //   - the schema: type, name, table and SQL of each object, by type and name;
 //   - each ordinary table by rowid, with the rowid; WITHOUT ROWID tables by all columns;
 //   - each virtual table by rowid, by its content; its shadow tables are left out, for
-//     they legitimately differ between replicas;
+//     they legitimately differ between replicas; of a full-text table that keeps no
+//     content, the documents and their sizes;
 //   - sqlite_sequence; no other table of SQLite, none of this package.
 //
 // Integers, reals, texts, blobs and NULL are told apart.
@@ -126,9 +127,12 @@ func (h *hasher) table(t table) error {
 		if !t.virtual || h.check() != nil {
 			return err
 		}
-		// A full-text table without content cannot show its columns.
+		// A full-text table without content cannot show it: the documents' sizes count.
 		h.row([]any{"no content"})
-		return h.query(`SELECT ` + alias + ` FROM ` + name + ` ORDER BY ` + alias)
+		sizes := `"` + strings.ReplaceAll(t.name+"_docsize", `"`, `""`) + `"`
+		if err := h.query(`SELECT docid, size FROM ` + sizes + ` ORDER BY docid`); err != nil {
+			return h.check()
+		}
 	}
 	return nil
 }

@@ -38,7 +38,6 @@ type Engine struct {
 }
 
 const (
-	maxHello        = 4096            // Bytes of Options.Hello.
 	handOverTimeout = 5 * time.Second // In Close.
 )
 

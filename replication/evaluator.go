@@ -40,7 +40,7 @@ type batch struct {
 }
 
 type answer struct {
-	r   *request
+	r   *job
 	err error
 }
 
@@ -120,7 +120,7 @@ func (db *DB) wants(b *batch) bool {
 }
 
 // takeTurn evaluates one update.
-func (db *DB) takeTurn(b *batch, r *request) {
+func (db *DB) takeTurn(b *batch, r *job) {
 	b.rec.begin()
 	tx := &Tx{db: db, batch: b}
 	var err error
@@ -139,7 +139,7 @@ func (db *DB) takeTurn(b *batch, r *request) {
 }
 
 // waitClosure gives the caller its turn and waits, for a limited time, for its end.
-func (db *DB) waitClosure(tx *Tx, r *request) error {
+func (db *DB) waitClosure(tx *Tx, r *job) error {
 	r.turn <- tx
 	timer := time.NewTimer(db.engine.opts.MaxClosure)
 	defer timer.Stop()
@@ -154,7 +154,7 @@ func (db *DB) waitClosure(tx *Tx, r *request) error {
 }
 
 // runList executes a statement list.
-func (db *DB) runList(tx *Tx, r *request) error {
+func (db *DB) runList(tx *Tx, r *job) error {
 	timer := time.AfterFunc(db.engine.opts.MaxClosure, func() {
 		tx.overdue.Store(true)
 		db.running.interrupt(tx)

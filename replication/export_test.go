@@ -1,5 +1,15 @@
 package replication
 
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"testing"
+)
+
 // Waiting is the number of updates in the queue whose callers wait.
 func Waiting(db *DB) int { return db.queue.count(waiting) }
 
@@ -17,3 +27,82 @@ func (q *queue) count(state int32) int {
 	}
 	return n
 }
+
+// PowerCut copies the SQLite files of a replica as they are now; after its stop, lose puts
+// them back with the end of the WAL missing, as a power cut may leave them.
+func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
+	db.mu.Lock() // No commit,
+	defer db.mu.Unlock()
+	db.readers.drain() // and no checkpoint.
+	defer db.readers.resume()
+	files := map[string][]byte{}
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(db.path + suffix)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		files[db.path+suffix] = b
+	}
+	durable := durableWAL(db.path + "-shm")
+	return func(r *rand.Rand) {
+		wal := db.path + "-wal"
+		if n := len(files[wal]); n > 0 {
+			files[wal] = files[wal][:min(n, durable+r.IntN(max(1, n-durable)))]
+		}
+		if err := removeAll(db.path + "-shm"); err != nil {
+			t.Fatal(err)
+		}
+		for path, b := range files {
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// durableWAL is the length of the WAL that a checkpoint has synced, because it has begun
+// to copy it into the file: nBackfillAttempted of WalCkptInfo (wal.c), in frames.
+func durableWAL(shm string) int {
+	b, err := os.ReadFile(shm)
+	if err != nil || len(b) < 132 {
+		return 0
+	}
+	frames := max(binary.NativeEndian.Uint32(b[96:]), binary.NativeEndian.Uint32(b[128:]))
+	if frames == 0 {
+		return 0
+	}
+	return 32 + int(frames)*(24+4096)
+}
+
+// Mutate switches off one safeguard in every database of the engine.
+func Mutate(o *Options, name string) {
+	switch name {
+	case "":
+	case "no base check":
+		o.mutants.noBaseCheck = true
+	case "commit before propose":
+		o.mutants.commitBeforePropose = true
+	case "commit any entry":
+		o.mutants.commitAnyEntry = true
+	default:
+		panic(name)
+	}
+}
+
+// BeforePropose makes f run on the evaluator between evaluation and proposal.
+func BeforePropose(o *Options, f func()) { o.hooks.beforePropose = f }
+
+// Direct executes SQL on one replica behind the log's back.
+func Direct(t testing.TB, db *DB, sql string) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if _, err := db.w.exec(sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// CopyTo is what a follower that is far behind receives.
+func CopyTo(db *DB, w io.Writer) (Index, error) { return db.copyTo(context.Background(), w) }
+
+// Install is what it does with it.
+func Install(db *DB, r io.Reader) error { return db.install(r) }

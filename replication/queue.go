@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// request is one Update or Exec that waits for its turn and then for its outcome.
-type request struct {
+// job is one Update or Exec that waits for its turn and then for its outcome.
+type job struct {
 	closure  bool
 	stmts    []Statement // Of Exec.
 	results  []Result
@@ -29,14 +29,14 @@ const (
 	left          // Its caller has gone.
 )
 
-func newRequest() *request {
-	return &request{turn: make(chan *Tx, 1), finished: make(chan error, 1), outcome: make(chan outcome, 1)}
+func newJob() *job {
+	return &job{turn: make(chan *Tx, 1), finished: make(chan error, 1), outcome: make(chan outcome, 1)}
 }
 
 // queue holds the requests that wait for the evaluator.
 type queue struct {
 	mu      sync.Mutex
-	waiting []*request
+	waiting []*job
 	max     int
 	start   func() // Starts an evaluator; called with mu held.
 	running bool   // One is at work.
@@ -44,7 +44,7 @@ type queue struct {
 }
 
 // add appends r, and starts an evaluator if none is at work.
-func (q *queue) add(r *request) error {
+func (q *queue) add(r *job) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.refused != nil {
@@ -62,7 +62,7 @@ func (q *queue) add(r *request) error {
 }
 
 // next takes the next request whose caller still waits; nil if there is none.
-func (q *queue) next() *request {
+func (q *queue) next() *job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.waiting) > 0 {
@@ -111,7 +111,7 @@ func (q *queue) flush(err error) {
 // Errors: fn's own; ErrNotLeader, ErrOverloaded, ErrTooSlow, ErrForbiddenSQL, ErrClosed
 // and ctx's own error: certainly not applied. ErrUnknownOutcome: perhaps applied.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Index, error) {
-	r := newRequest()
+	r := newJob()
 	r.closure = true
 	if err := db.submit(ctx, r); err != nil {
 		return 0, err
@@ -143,14 +143,14 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Index, error) 
 }
 
 // run calls fn. A panic goes on to the caller, once the evaluator knows.
-func (r *request) run(tx *Tx, fn func(tx *Tx) error) (err error) {
+func (r *job) run(tx *Tx, fn func(tx *Tx) error) (err error) {
 	err = errPanicked
 	defer func() { r.finished <- err }()
 	err = fn(tx)
 	return err
 }
 
-func (r *request) await(ctx context.Context) (Index, error) {
+func (r *job) await(ctx context.Context) (Index, error) {
 	select {
 	case o := <-r.outcome:
 		return o.index, o.err
@@ -162,7 +162,7 @@ func (r *request) await(ctx context.Context) (Index, error) {
 // Exec is an Update of a list of statements: all are executed, or none. The results are
 // in the order of the statements. Errors are those of Update.
 func (db *DB) Exec(ctx context.Context, stmts ...Statement) ([]Result, Index, error) {
-	r := newRequest()
+	r := newJob()
 	r.stmts = stmts
 	if err := db.submit(ctx, r); err != nil {
 		return nil, 0, err
@@ -182,7 +182,7 @@ func (db *DB) Exec(ctx context.Context, stmts ...Statement) ([]Result, Index, er
 	return r.results, index, nil
 }
 
-func (db *DB) submit(ctx context.Context, r *request) error {
+func (db *DB) submit(ctx context.Context, r *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -96,11 +96,11 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 	switch {
 	case err == nil && res.readonly:
 		return nil
-	case err != nil && !w.inTransaction():
-		tx.broken = fmt.Errorf("the statement ended the whole transaction: %w", tx.interrupted(err))
-		return tx.broken
 	case errors.As(err, &sq) && !sq.deterministic():
 		tx.broken = tx.machineError(err)
+		return tx.broken
+	case err != nil && !w.inTransaction():
+		tx.broken = fmt.Errorf("the statement ended the whole transaction: %w", err)
 		return tx.broken
 	case err != nil && sq == nil: // Refused before it ran.
 		return err

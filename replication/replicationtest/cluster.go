@@ -2,7 +2,10 @@ package replicationtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +19,8 @@ type Nodes struct {
 	names   []replication.NodeID
 	options map[replication.NodeID]replication.Options
 	voters  []replication.NodeID
+
+	mu      sync.Mutex // Guards the maps below: nodes come and go under load.
 	engines map[replication.NodeID]*replication.Engine
 	dbs     map[replication.NodeID]*replication.DB
 	// Open says how a node opens the database; nil: DBOptions with the founders as Voters.
@@ -68,7 +73,9 @@ func (c *Nodes) Start(name replication.NodeID) *replication.DB {
 	if err != nil {
 		c.tb.Fatalf("open the engine of %s: %v", name, err)
 	}
+	c.mu.Lock()
 	c.engines[name] = e
+	c.mu.Unlock()
 	c.network.attach(name, e)
 	o := replication.DBOptions{Voters: c.voters}
 	if c.Open != nil {
@@ -78,6 +85,8 @@ func (c *Nodes) Start(name replication.NodeID) *replication.DB {
 	if err != nil {
 		c.tb.Fatalf("open the database on %s: %v", name, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.dbs[name] = db
 	return db
 }
@@ -85,12 +94,15 @@ func (c *Nodes) Start(name replication.NodeID) *replication.DB {
 // Stop stops a node in good order: it hands over its leaderships.
 func (c *Nodes) Stop(name replication.NodeID) {
 	c.tb.Helper()
-	if err := c.engines[name].Close(); err != nil {
+	c.mu.Lock()
+	e := c.engines[name]
+	delete(c.engines, name)
+	delete(c.dbs, name)
+	c.mu.Unlock()
+	if err := e.Close(); err != nil {
 		c.tb.Errorf("close the engine of %s: %v", name, err)
 	}
 	c.network.detach(name)
-	delete(c.engines, name)
-	delete(c.dbs, name)
 }
 
 // Crash stops a node after its lines were cut: to the others it is gone at once.
@@ -125,10 +137,25 @@ func (c *Nodes) Heal() {
 func (c *Nodes) Names() []replication.NodeID { return c.names }
 
 // DB is the database on a node; nil if the node does not run.
-func (c *Nodes) DB(name replication.NodeID) *replication.DB { return c.dbs[name] }
+func (c *Nodes) DB(name replication.NodeID) *replication.DB {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dbs[name]
+}
+
+// DBs are the databases on the nodes that run.
+func (c *Nodes) DBs() map[replication.NodeID]*replication.DB {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.dbs)
+}
 
 // Engine is the engine of a node; nil if the node does not run.
-func (c *Nodes) Engine(name replication.NodeID) *replication.Engine { return c.engines[name] }
+func (c *Nodes) Engine(name replication.NodeID) *replication.Engine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.engines[name]
+}
 
 // Dir is a node's data folder.
 func (c *Nodes) Dir(name replication.NodeID) string { return c.options[name].Dir }
@@ -138,7 +165,7 @@ func (c *Nodes) Leader() replication.NodeID {
 	c.tb.Helper()
 	var leader replication.NodeID
 	Await(c.tb, "a node leads", func() bool {
-		for name, db := range c.dbs {
+		for name, db := range c.DBs() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			err := db.View(ctx, replication.Linearizable, func(*replication.View) error { return nil })
 			cancel()
@@ -160,7 +187,7 @@ func (c *Nodes) Lead(name replication.NodeID) {
 		if leader != name {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			_ = c.dbs[leader].TransferLeadership(ctx) // Perhaps to a third: once more then.
+			_ = c.DB(leader).TransferLeadership(ctx) // Perhaps to a third: once more then.
 		}
 		return leader == name
 	})
@@ -170,29 +197,48 @@ func (c *Nodes) Lead(name replication.NodeID) {
 // all have the same checksum, which it returns.
 func (c *Nodes) Settle() [32]byte {
 	c.tb.Helper()
-	goal := c.dbs[c.Leader()].Applied()
+	sum, err := c.Compare()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return sum
+}
+
+// Compare is Settle, and returns what differs. Nothing may be written meanwhile.
+func (c *Nodes) Compare() ([32]byte, error) {
+	c.tb.Helper()
+	goal := c.DB(c.Leader()).Applied()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
 	var want [32]byte
+	var errs []error
 	first := replication.NodeID("")
-	for name, db := range c.dbs {
-		Await(c.tb, fmt.Sprintf("%s has applied index %d (%+v)", name, goal, db.Status()), func() bool { return db.Applied() >= goal })
-		sum, at, err := db.Checksum(context.Background())
-		if err != nil {
-			c.tb.Errorf("checksum of %s: %v", name, err)
+	for name, db := range c.DBs() {
+		if err := db.WaitApplied(ctx, goal); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			continue
 		}
-		if first == "" {
+		sum, at, err := db.Checksum(ctx)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("checksum of %s: %w", name, err))
+		case first == "":
 			first, want = name, sum
-		} else if sum != want {
-			c.tb.Errorf("at index %d %s differs from %s", at, name, first)
+		case sum != want:
+			errs = append(errs, fmt.Errorf("at index %d %s differs from %s", at, name, first))
 		}
 	}
-	return want
+	return want, errors.Join(errs...)
 }
 
 func (c *Nodes) close() {
-	for name := range c.engines {
+	c.mu.Lock()
+	engines := maps.Clone(c.engines)
+	c.mu.Unlock()
+	for name := range engines {
 		c.network.detach(name)
 	}
-	for name, e := range c.engines {
+	for name, e := range engines {
 		if err := e.Close(); err != nil {
 			c.tb.Errorf("close the engine of %s: %v", name, err)
 		}

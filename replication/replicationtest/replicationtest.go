@@ -14,7 +14,7 @@ import (
 
 // Heartbeat is the engines' HeartbeatTimeout: short, so that tests elect fast, and long
 // enough for a loaded machine of two cores.
-const Heartbeat = 100 * time.Millisecond
+const Heartbeat = 150 * time.Millisecond
 
 // deadline is how long Await waits for a condition.
 const deadline = 20 * time.Second

@@ -1,0 +1,172 @@
+package replication_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"tongban/replication"
+	"tongban/replication/replicationtest"
+)
+
+// forced is a cluster in which one proposal can be stopped between its evaluation and its
+// way into the log: what chance (TestAttack) hardly ever reaches.
+type forced struct {
+	*replicationtest.Nodes
+	ledger
+	armed   atomic.Bool
+	stopped chan struct{}
+	goOn    chan struct{}
+}
+
+func newForced(t *testing.T, mutant string) *forced {
+	f := &forced{stopped: make(chan struct{}), goOn: make(chan struct{})}
+	f.Nodes = replicationtest.Cluster(t, 3, func(o *replication.Options) {
+		replication.Mutate(o, mutant)
+		replication.BeforePropose(o, func() {
+			if f.armed.CompareAndSwap(true, false) {
+				close(f.stopped)
+				<-f.goOn
+			}
+		})
+	})
+	f.Lead("n1")
+	exec(t, f.DB("n1"), counterSchema...)
+	f.Settle()
+	return f
+}
+
+func (f *forced) increment(name replication.NodeID, key string) error {
+	_, err := f.DB(name).Update(ctx, increment(key))
+	f.note(key, err)
+	return err
+}
+
+// stop starts an increment on n1 and returns when it stands before the log; the returned
+// function lets it go on and returns what its caller is told.
+func (f *forced) stop(key string) (goOn func() error) {
+	f.armed.Store(true)
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() { err = f.increment("n1", key) })
+	<-f.stopped
+	return func() error {
+		close(f.goOn)
+		wg.Wait()
+		return err
+	}
+}
+
+// stories end in a state that only the safeguard keeps right. Each returns the error of
+// the update that was stopped, and what is wrong afterwards.
+var stories = map[string]func(t *testing.T, mutant string) (update, wrong error){
+	// The leadership leaves and comes back while a batch waits: what it was evaluated on
+	// has changed. Without keys, for the rowids of their rows would give it away: all
+	// replicas would stop.
+	"no base check": func(t *testing.T, mutant string) (update, wrong error) {
+		f := newForced(t, mutant)
+		goOn := f.stop("")
+		f.Lead("n2")
+		if err := f.increment("n2", ""); err != nil {
+			t.Fatal(err)
+		}
+		f.Lead("n1")
+		update = goOn()
+		return update, f.check(f.Nodes)
+	},
+	// The leader is cut off before it has proposed.
+	"commit before propose": func(t *testing.T, mutant string) (update, wrong error) {
+		f := newForced(t, mutant)
+		goOn := f.stop("a")
+		f.Isolate("n1")
+		update = goOn()
+		leader := f.Leader()
+		if err := f.increment(leader, "b"); err != nil {
+			t.Fatal(err)
+		}
+		f.Heal()
+		return update, f.check(f.Nodes)
+	},
+	// An entry of another leader arrives while the batch's transaction is open.
+	"commit any entry": func(t *testing.T, mutant string) (update, wrong error) {
+		f := newForced(t, mutant)
+		goOn := f.stop("a")
+		f.Lead("n2")
+		index, err := f.DB("n2").Update(ctx, increment("b"))
+		f.note("b", err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.DB("n1").WaitApplied(ctx, index); err != nil {
+			t.Logf("n1: %v", err)
+		}
+		update = goOn()
+		return update, f.check(f.Nodes)
+	},
+}
+
+func TestForcedInterleavings(t *testing.T) {
+	for name, story := range stories {
+		t.Run(name, func(t *testing.T) {
+			update, wrong := story(t, "")
+			if wrong != nil {
+				t.Error(wrong)
+			}
+			if !errors.Is(update, replication.ErrNotLeader) && !errors.Is(update, replication.ErrUnknownOutcome) {
+				t.Errorf("the update that was stopped is told %v", update)
+			}
+		})
+	}
+}
+
+// TestMutantsAreCaught switches off one safeguard and expects the tests to notice.
+func TestMutantsAreCaught(t *testing.T) {
+	for mutant, story := range stories {
+		t.Run(mutant, func(t *testing.T) {
+			if _, wrong := story(t, mutant); wrong == nil {
+				t.Errorf("nobody noticed")
+			} else {
+				t.Logf("noticed: %v", wrong)
+			}
+		})
+	}
+}
+
+func TestAForeignEntryEndsAClosureThatRuns(t *testing.T) {
+	c := replicationtest.Cluster(t, 3)
+	c.Lead("n1")
+	exec(t, c.DB("n1"), counterSchema...)
+	begun, foreign := make(chan struct{}), make(chan replication.Index)
+	var late error
+	var wg sync.WaitGroup
+	var err error
+	wg.Go(func() {
+		_, err = c.DB("n1").Update(ctx, func(tx *replication.Tx) error {
+			if err := increment("a")(tx); err != nil {
+				return err
+			}
+			close(begun)
+			if err := c.DB("n1").WaitApplied(ctx, <-foreign); err != nil {
+				return err
+			}
+			late = tx.Exec(`UPDATE counter SET n = 77`)
+			return nil // It does not look.
+		})
+	})
+	<-begun
+	c.Lead("n2")
+	index, uerr := c.DB("n2").Update(ctx, increment("b"))
+	if uerr != nil {
+		t.Fatal(uerr)
+	}
+	foreign <- index
+	wg.Wait()
+	if !errors.Is(late, replication.ErrNotLeader) || !errors.Is(err, replication.ErrNotLeader) {
+		t.Errorf("the statement: %v, the update: %v", late, err)
+	}
+	c.Settle()
+	if n := count(t, c.DB("n1"), "done"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
