@@ -47,10 +47,14 @@ func newEntry(it Item, base basis) entry {
 	for _, w := range base.keywords {
 		words.add(w)
 	}
-	for _, w := range wordsFor(it.Name, it.MainItem) {
+	for _, w := range wordsFor(it.Name) {
 		words.add(w)
 	}
 	e.Words = words.list
+	for _, w := range wordsFor(it.MainItem) { // Found by them, but behind those that are named so.
+		further.addText(w)
+		sound.addPinyin(w)
+	}
 	name.addText(it.Name)
 	further.addText(it.MainItem)
 	further.addText(base.english)

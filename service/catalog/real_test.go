@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,13 +9,15 @@ import (
 	"tongban/service/catalog"
 )
 
-// realFile is the county file that is no part of the project, beside the repository.
+// realPath is the file of a county that is no part of the project, beside the repository.
+var realPath = filepath.Join("..", "..", "..", "shared", "data", "items_guangan_511602.csv")
+
+// realFile reads the rows of the county.
 func realFile(tb testing.TB) []catalog.Row {
 	tb.Helper()
-	path := filepath.Join("..", "..", "..", "shared", "data", "items_guangan_511602.csv")
-	f, err := os.Open(path)
+	f, err := os.Open(realPath)
 	if err != nil {
-		tb.Skipf("not run: the real file %s is not there", path)
+		tb.Skipf("not run: the real file %s is not there", realPath)
 	}
 	defer f.Close()
 	rows, err := catalog.ParseCSV(f)
@@ -71,4 +74,40 @@ func TestTheRealFileOfACountyGives981ItemsAnd154RowsInQuarantine(t *testing.T) {
 		}
 	}
 	t.Logf("inherited by name %d, by main item %d; reasons %v", byName, byMain, reasons)
+}
+
+func TestTheRealFileIsImportedAndItsLargestGroupRepaired(t *testing.T) {
+	w := newWorld(t)
+	rows := realFile(t)
+	var total catalog.Result
+	for _, d := range catalog.Split(rows, nil) {
+		im := catalog.Prepare(d.Rows, catalog.PrepareOptions{Division: "511602", Department: d.Name, Key: d.Slug})
+		result, err := im.Run(t.Context(), w.db(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total.Published += result.Published
+		total.Quarantined += result.Quarantined
+	}
+	if total.Published != 981 || total.Quarantined != 154 {
+		t.Fatalf("%d published and %d in quarantine, want 981 and 154", total.Published, total.Quarantined)
+	}
+	var page catalog.QuarantinePage
+	w.ok("GET /t/"+tenant+"/items/quarantine", nil, &page)
+	g := page.Groups[0]
+	if g.Rows != 63 || g.Suggestion == nil || g.Suggestion.Why != catalog.WhyOneOff {
+		t.Fatalf("the largest group is %+v", g)
+	}
+	var repair catalog.Repair
+	w.ok("POST /t/"+tenant+"/items/repairs", map[string]any{"select": map[string]any{"kinds": g.Kinds, "body": g.Body}, "code": g.Suggestion.Code}, &repair)
+	w.ok(fmt.Sprintf("POST /t/%s/repairs/%d/release", tenant, repair.ID), nil, &repair)
+	if n := w.Count(w.db(), `SELECT count(*) FROM catalog_item`); repair.Released != 63 || n != 981+63 {
+		t.Errorf("released %d, %d items", repair.Released, n)
+	}
+	w.fold(tenant)
+	for _, typed := range []string{"社保", "户口", "医", "shebao", "营业执照", "退休"} {
+		if found := w.search(typed); found.Total == 0 || found.Partial {
+			t.Errorf("%q finds %d items", typed, found.Total)
+		}
+	}
 }

@@ -24,7 +24,6 @@ var (
 	ErrBodyInvalid     = service.Refuse(service.Unprocessable, "catalog.body_invalid")    // The replacement fails GB 32100. Params: code.
 	ErrBodyUnverified  = service.Refuse(service.Unprocessable, "catalog.body_unverified") // Not a code of the department and no evidence given. Params: code.
 	ErrSelectionEmpty  = service.Refuse(service.Unprocessable, "catalog.selection_empty") // No row in quarantine is selected that a code could repair.
-	ErrSelectionLarge  = service.Refuse(service.Unprocessable, "catalog.selection_large") // Params: rows, max.
 	ErrNoRepair        = service.Refuse(service.NotFound, "catalog.no_repair")            //
 	ErrRepairUndone    = service.Refuse(service.Conflict, "catalog.repair_undone")        // It is undone already.
 	ErrRepairChanged   = service.Refuse(service.Conflict, "catalog.repair_changed")       // Rows changed since. Params: rows.
@@ -76,13 +75,14 @@ type Preview struct {
 	Selection Selection `json:"selection"`
 	Rows      []Change  `json:"rows"`
 	Skipped   int       `json:"skipped"`  // Selected rows that a body code does not repair.
+	Rest      int       `json:"rest"`     // Selected rows beyond the 100 that one repair takes: repair again.
 	Warnings  int       `json:"warnings"` // Rows with a warning.
 
 	revs map[int64]int64
 }
 
 // PreviewRepair returns what the repair would do, changing nothing. It returns
-// ErrBodyInvalid, ErrSelectionEmpty or ErrSelectionLarge.
+// ErrBodyInvalid or ErrSelectionEmpty.
 func PreviewRepair(q service.Querier, s Selection, code string) (Preview, error) {
 	code = strings.ToUpper(strings.TrimSpace(code))
 	p := Preview{Code: code, Selection: s, revs: map[int64]int64{}}
@@ -103,6 +103,10 @@ func PreviewRepair(q service.Querier, s Selection, code string) (Preview, error)
 			p.Skipped++
 			continue
 		}
+		if len(p.Rows) == maxRepair {
+			p.Rest++
+			continue
+		}
 		c, err := changeOf(q, &rows[i], code)
 		if err != nil {
 			return p, err
@@ -113,11 +117,8 @@ func PreviewRepair(q service.Querier, s Selection, code string) (Preview, error)
 		p.Rows = append(p.Rows, c)
 		p.revs[c.Row] = rows[i].rev
 	}
-	switch {
-	case len(p.Rows) == 0:
+	if len(p.Rows) == 0 {
 		return p, ErrSelectionEmpty
-	case len(p.Rows) > maxRepair:
-		return p, ErrSelectionLarge.With("rows", len(p.Rows)).With("max", maxRepair)
 	}
 	return p, nil
 }

@@ -23,8 +23,8 @@ import "tongban/service"
 //	POST /items/bodies                  {"code", "evidence"}: vouch for a body code; Body
 //	POST /items/repairs                 {"select": Selection, "code", "evidence", "dry_run"}:
 //	                                    Preview with dry_run, else Repair. 422 catalog.body_invalid,
-//	                                    catalog.body_unverified, catalog.selection_empty,
-//	                                    catalog.selection_large             (tongban items repair)
+//	                                    catalog.body_unverified, catalog.selection_empty. One repair
+//	                                    takes 100 rows; Rest says how many wait (tongban items repair)
 //	GET  /items/repairs                 RepairsPage
 //	GET  /items/repairs/preview?kinds=&body=&kind=&id=&code=                PreviewPage
 //	GET  /repairs/{id}                  Repair with its changes

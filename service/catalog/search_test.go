@@ -25,6 +25,7 @@ func TestSearchFindsWhatPeopleTypeInTheirOwnWords(t *testing.T) {
 		{typed: "社保卡丢了", holds: "社会保障卡"},
 		{typed: "社保卡丢了怎么办", holds: "社会保障卡"},
 		{typed: "社保卡丢了该找谁呀", holds: "社会保障卡"},
+		{typed: "医保", holds: "医"},
 		{typed: "shebao", holds: "社会"},
 		{typed: "SHEBAO", holds: "社会"},
 		{typed: "ｓｈｅｂａｏ", holds: "社会"},

@@ -51,11 +51,11 @@ func bodyReasons(code string) []Reason {
 		n = 9 // An organisation code is written with or without its hyphen.
 	}
 	if n != bodyLength {
-		kind, named := lengthKinds[n]
-		if !named {
-			kind = BodyLength
+		reason := because(BodyLength, "n", n)
+		if kind, named := lengthKinds[n]; named {
+			reason = because(kind)
 		}
-		out = append(out, because(kind, "n", n))
+		out = append(out, reason)
 	}
 	if strings.HasPrefix(strings.ToUpper(code), "TE") || strings.Count(code, code[:1]) == len(code) {
 		out = append(out, because(BodyPseudo))

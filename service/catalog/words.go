@@ -3,8 +3,7 @@ package catalog
 import "strings"
 
 // everyday says what people call the things that official names contain. An item gets
-// the words of each line whose official text its name or main item contains ("+" asks
-// for both). Words of single items are in the demonstration catalog.
+// the words of each line whose official text its name contains ("+" asks for both). Words of single items are in the demonstration catalog.
 var everyday = []struct {
 	official string
 	words    []string
@@ -110,10 +109,10 @@ var everyday = []struct {
 	{"环境影响评价", []string{"环评"}},
 }
 
-// wordsFor returns the everyday words for an item's name and main item.
-func wordsFor(name, mainItem string) []string {
+// wordsFor returns the everyday words for a name.
+func wordsFor(name string) []string {
 	var set tokenSet
-	text := nameKey(name + " " + mainItem)
+	text := nameKey(name)
 	for _, line := range everyday {
 		all := true
 		for part := range strings.SplitSeq(line.official, "+") {

@@ -22,7 +22,7 @@ CREATE TABLE catalog_entry (
 CREATE INDEX catalog_entry_code ON catalog_entry (code);
 
 -- What is searched, under the id of its entry: text cut into characters and pairs.
-CREATE VIRTUAL TABLE catalog_search USING fts4 (name, words, pinyin, tokenize=unicode61, prefix="2,4");
+CREATE VIRTUAL TABLE catalog_search USING fts4 (name, words, pinyin, tokenize=unicode61);
 
 -- Counts of a department.
 CREATE TABLE catalog_department (
