@@ -109,6 +109,10 @@ func (t *Tenancy) Tenants() []service.Tenant {
 	return list
 }
 
+// Serving reports whether this node has followed the directory at all: before that it
+// knows of no tenant and nobody's session.
+func (t *Tenancy) Serving() bool { return t.followed() >= 0 }
+
 // Nodes returns the active nodes as this replica of the directory knows them.
 func (t *Tenancy) Nodes() []Node {
 	t.mu.RLock()

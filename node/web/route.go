@@ -28,6 +28,10 @@ const (
 // route returns the handler of one route at one door.
 func (w *Web) route(d door, route service.Route) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if !w.o.Databases.Serving() {
+			w.refuse(rw, r, service.Principal{}, service.ErrUnavailable.With("retry_after", 1))
+			return
+		}
 		c, err := newCall(d, route, r)
 		if err != nil {
 			w.refuse(rw, r, service.Principal{}, service.AsError(err))

@@ -37,6 +37,7 @@ type Options struct {
 
 // Databases finds the databases that are open on this node.
 type Databases interface {
+	Serving() bool // Whether the directory is there; until then every call is told to come back.
 	Division() *service.DB
 	Database(slug string) (service.Tenant, *service.DB, bool)
 }

@@ -61,6 +61,7 @@ func notes() service.Definition {
 
 type databases struct{ division, tax *service.DB }
 
+func (d databases) Serving() bool         { return true }
 func (d databases) Division() *service.DB { return d.division }
 func (d databases) Database(slug string) (service.Tenant, *service.DB, bool) {
 	return service.Tenant{Slug: "tax", Name: "税务局", Number: 1, State: "active"}, d.tax, slug == "tax"
