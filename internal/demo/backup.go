@@ -1,0 +1,95 @@
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// backUp makes a backup of the division with the command that an operator uses.
+func (s *script) backUp(ctx context.Context) error {
+	start := time.Now()
+	if err := os.WriteFile(s.passphraseFile(), []byte(rand.Text()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the passphrase: %w", err)
+	}
+	if _, err := run(ctx, s.d.binary, "backup", s.backupFile(), "--config", s.d.Nodes[0].Config.File,
+		"--passphrase-file", s.passphraseFile()); err != nil {
+		return err
+	}
+	info, err := os.Stat(s.backupFile())
+	if err != nil {
+		return fmt.Errorf("find the backup: %w", err)
+	}
+	s.o.Progress.Step("backup: one encrypted file of all databases, %d KiB (%s)", info.Size()>>10, since(start))
+	return nil
+}
+
+func (s *script) backupFile() string     { return filepath.Join(s.d.Dir, "division.backup") }
+func (s *script) passphraseFile() string { return filepath.Join(s.d.Dir, "passphrase.txt") }
+
+// restore makes a fourth, independent node of the backup in a fresh folder, runs it as a
+// division of its own, and looks there for every receipt: with number and secret at its
+// portal, and in its files.
+func (s *script) restore(ctx context.Context) (err error) {
+	start := time.Now()
+	r := &District{Dir: filepath.Join(s.d.Dir, "restored"), binary: s.d.binary, say: s.o.Progress, http: newBrowser()}
+	if err := os.Mkdir(r.Dir, 0o700); err != nil {
+		return err
+	}
+	dir := filepath.Join(r.Dir, "node")
+	if _, err := run(ctx, s.d.binary, append([]string{"restore", s.backupFile(), "--dir", dir,
+		"--passphrase-file", s.passphraseFile(), "--yes"}, ports...)...); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = r.Close(true) // The first error says more.
+		}
+	}()
+	if err := r.add(ctx, "restored", dir); err != nil {
+		return err
+	}
+	if err := r.Settle(ctx); err != nil {
+		return fmt.Errorf("the restored division: %w", err)
+	}
+	receipts := s.ledger.all()
+	visits, err := r.visit(ctx, receipts)
+	if err != nil {
+		return err
+	}
+	shown, err := r.shown(ctx, r.Nodes[0], receipts, visits)
+	if err != nil {
+		return err
+	}
+	if err := r.Close(true); err != nil {
+		return err
+	}
+	files, err := casesOf(r.Nodes[0].Config.Data)
+	if err != nil {
+		return err
+	}
+	for _, one := range receipts {
+		if shown[one.Number] && files.has(one) {
+			s.sum.RestoredCases++
+		}
+	}
+	s.o.Progress.Step("restored into a fresh folder and run as a division of its own: %d of %d receipts are there (%s)",
+		s.sum.RestoredCases, len(receipts), since(start))
+	return nil
+}
+
+// verify lets the operator's command look at the three stopped folders.
+func (s *script) verify(ctx context.Context) error {
+	args := []string{"verify"}
+	for _, n := range s.d.Nodes {
+		args = append(args, n.Config.Dir())
+	}
+	if _, err := run(ctx, s.d.binary, args...); err != nil {
+		return err
+	}
+	s.o.Progress.Step("tongban verify: replicas, audit and receipts of the three folders agree")
+	return nil
+}

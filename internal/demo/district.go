@@ -1,0 +1,348 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"tongban/node"
+	"tongban/node/client"
+	"tongban/node/config"
+	"tongban/replication"
+	"tongban/tenancy"
+)
+
+// The division that is shown.
+const (
+	divisionCode = "511602"
+	divisionName = "四川省广安市广安区"
+)
+
+const (
+	// startPatience bounds the start of one process: cold disks are slow.
+	startPatience = 60 * time.Second
+	// settlePatience bounds how long replicas may take to agree after a change of members.
+	settlePatience = 2 * time.Minute
+	// pollEvery is how often a condition is looked at.
+	pollEvery = 20 * time.Millisecond
+)
+
+// District is a division of three processes on loopback. Close it. Its methods may be
+// called concurrently where they say so.
+type District struct {
+	Dir       string // Holds everything.
+	Nodes     []*Node
+	FirstBoot string // Code for the first administrator.
+
+	binary string
+	say    *Progress
+	http   *browser
+	mu     sync.Mutex // Of the nodes' processes.
+}
+
+// Node is one box of the district.
+type Node struct {
+	Name   string
+	URL    string // What people type, without a slash at the end.
+	Config config.Config
+	Admin  *client.Client
+
+	proc *process
+}
+
+// Setting says how a district is started. A zero field takes the default stated beside it.
+type Setting struct {
+	Binary   string    // The running program.
+	Nodes    int       // 3.
+	Progress *Progress // Says nothing.
+}
+
+// Start starts a district in a fresh temporary folder and returns when all its nodes vote
+// on the division database. On an error nothing is left running.
+func Start(ctx context.Context, s Setting) (*District, error) {
+	if s.Binary == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the running program: %w", err)
+		}
+		s.Binary = self
+	}
+	if s.Nodes == 0 {
+		s.Nodes = 3
+	}
+	dir, err := os.MkdirTemp("", "tongban-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder: %w", err)
+	}
+	d := &District{Dir: dir, binary: s.Binary, say: s.Progress, http: newBrowser()}
+	if err := d.start(ctx, s.Nodes); err != nil {
+		return nil, errors.Join(err, d.Close(false))
+	}
+	return d, nil
+}
+
+func (d *District) start(ctx context.Context, nodes int) error {
+	if err := d.found(ctx); err != nil {
+		return err
+	}
+	for len(d.Nodes) < nodes {
+		if err := d.join(ctx); err != nil {
+			return err
+		}
+	}
+	return d.Settle(ctx)
+}
+
+// ports asks init and join for free ones.
+var ports = []string{"--web", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--gossip", "127.0.0.1:0"}
+
+// found makes and starts the first node.
+func (d *District) found(ctx context.Context) error {
+	dir := filepath.Join(d.Dir, "n1")
+	out, err := run(ctx, d.binary, append([]string{"init", "--division", divisionCode, "--dir", dir, "--node", "n1",
+		"--recovery-file", filepath.Join(d.Dir, "recovery.txt")}, ports...)...)
+	if err != nil {
+		return err
+	}
+	if d.FirstBoot, err = shownCode(string(out)); err != nil {
+		return err
+	}
+	return d.add(ctx, "n1", dir)
+}
+
+// shownCode is the code in what init prints for people: it stands on a line of its own,
+// indented.
+func shownCode(text string) (string, error) {
+	for line := range strings.Lines(text) {
+		if code, indented := strings.CutPrefix(line, "    "); indented {
+			return strings.TrimSpace(code), nil
+		}
+	}
+	return "", fmt.Errorf("init showed no code for the first administrator: %q", text)
+}
+
+// join makes and starts one more node, with a token of the first.
+func (d *District) join(ctx context.Context) error {
+	name := fmt.Sprintf("n%d", len(d.Nodes)+1)
+	dir := filepath.Join(d.Dir, name)
+	var token node.TokenReply
+	if err := d.Nodes[0].Admin.Post(ctx, "/node/token", node.TokenRequest{Valid: "1h"}, &token); err != nil {
+		return fmt.Errorf("ask for a join token: %w", err)
+	}
+	if _, err := run(ctx, d.binary, append([]string{"join", token.Token, "--dir", dir, "--node", name}, ports...)...); err != nil {
+		return err
+	}
+	return d.add(ctx, name, dir)
+}
+
+// add starts the node of a folder.
+func (d *District) add(ctx context.Context, name, dir string) error {
+	cfg, _, err := config.Read(filepath.Join(dir, config.FileName), nil)
+	if err != nil {
+		return err
+	}
+	n := &Node{Name: name, Config: cfg, URL: "http://localhost:" + portOf(cfg.Web.Listen), Admin: client.New(cfg)}
+	d.mu.Lock()
+	d.Nodes = append(d.Nodes, n)
+	d.mu.Unlock()
+	return d.Run(ctx, n)
+}
+
+// Run starts the process of a node that does not run, and returns when it answers people.
+func (d *District) Run(ctx context.Context, n *Node) error {
+	log := filepath.Join(d.Dir, n.Name+".log")
+	p, err := startProcess("node "+n.Name, log, d.binary, "run", "--config", n.Config.File)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	n.proc = p
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	err = d.await(ctx, "node "+n.Name+" answers", func() error { return d.http.healthy(ctx, n.URL) })
+	if err != nil {
+		return err
+	}
+	d.say.Step("node %s runs: process %d, %s", n.Name, p.pid(), n.URL)
+	return nil
+}
+
+// PID is the process id of a node.
+func (d *District) PID(n *Node) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return n.proc.pid()
+}
+
+// Running are the nodes whose process runs.
+func (d *District) Running() []*Node {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []*Node
+	for _, n := range d.Nodes {
+		if n.proc != nil && n.proc.running() {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Kill ends a node's process at once (SIGKILL).
+func (d *District) Kill(n *Node) {
+	d.mu.Lock()
+	p := n.proc
+	d.mu.Unlock()
+	p.kill()
+}
+
+// Stop stops the processes of all nodes in good order, at the same time.
+func (d *District) Stop() error { return stopAll(d.processes()) }
+
+func (d *District) processes() []*process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []*process
+	for _, n := range d.Nodes {
+		if n.proc != nil {
+			list = append(list, n.proc)
+		}
+	}
+	return list
+}
+
+// Close stops all processes and removes the folder unless keep.
+func (d *District) Close(keep bool) error {
+	err := d.Stop()
+	for _, n := range d.Nodes {
+		n.Admin.Close()
+	}
+	d.http.close()
+	if keep {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(d.Dir))
+}
+
+// death is the first death of a process that nobody asked for.
+func (d *District) death() error {
+	for _, p := range d.processes() {
+		if err := p.death(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await polls until check returns nil. It returns a death at once, and what was missing
+// last when ctx ends first.
+func (d *District) await(ctx context.Context, what string, check func() error) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		if dead := d.death(); dead != nil {
+			return dead
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("never came: %s; last: %w", what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Databases asks a node for its replicas. Safe for concurrent use.
+func (d *District) Databases(ctx context.Context, n *Node) ([]node.DatabaseStatus, error) {
+	var list []node.DatabaseStatus
+	return list, n.Admin.Get(ctx, "/node/databases", &list)
+}
+
+// Settle waits until every tenant's database and the division's are on all running nodes,
+// all of them voters, and every replica is at its leader's index.
+func (d *District) Settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	return d.await(ctx, "all replicas agree", func() error {
+		expected, err := d.expected(ctx)
+		if err != nil {
+			return err
+		}
+		applied := map[replication.DatabaseID]replication.Index{}
+		for _, n := range d.Running() {
+			if err := d.caughtUp(ctx, n, expected, len(d.Nodes), applied); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// CatchUp waits until a node has every database at its leader's index.
+func (d *District) CatchUp(ctx context.Context, n *Node) error {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	return d.await(ctx, "node "+n.Name+" has caught up", func() error {
+		expected, err := d.expected(ctx)
+		if err != nil {
+			return err
+		}
+		return d.caughtUp(ctx, n, expected, len(d.Nodes), map[replication.DatabaseID]replication.Index{})
+	})
+}
+
+// expected are the databases that the division has.
+func (d *District) expected(ctx context.Context) (map[replication.DatabaseID]bool, error) {
+	var list tenancy.TenantList
+	running := d.Running()
+	if len(running) == 0 {
+		return nil, errors.New("no node runs")
+	}
+	if err := running[0].Admin.Get(ctx, "/tenants", &list); err != nil {
+		return nil, err
+	}
+	out := map[replication.DatabaseID]bool{tenancy.DivisionDatabase: true}
+	for _, t := range list.Tenants {
+		out[tenancy.MainDatabase(t.Slug)] = true
+	}
+	return out, nil
+}
+
+// caughtUp says what keeps a node from having every database at its leader's index, and at
+// the index that the nodes before it had.
+func (d *District) caughtUp(ctx context.Context, n *Node, expected map[replication.DatabaseID]bool, voters int,
+	applied map[replication.DatabaseID]replication.Index) error {
+	list, err := d.Databases(ctx, n)
+	if err != nil {
+		return err
+	}
+	if len(list) != len(expected) {
+		return fmt.Errorf("node %s has %d of %d databases", n.Name, len(list), len(expected))
+	}
+	for _, s := range list {
+		switch before, seen := applied[s.Database]; {
+		case s.Err != "":
+			return fmt.Errorf("database %s has stopped on node %s: %s", s.Database, n.Name, s.Err)
+		case !expected[s.Database]:
+			return fmt.Errorf("node %s has the database %s, which is no tenant's", n.Name, s.Database)
+		case s.Leader == "":
+			return fmt.Errorf("node %s knows no leader of %s", n.Name, s.Database)
+		case len(s.Voters) != voters:
+			return fmt.Errorf("database %s has %d voters on node %s", s.Database, len(s.Voters), n.Name)
+		case s.Lag == nil || *s.Lag != 0:
+			return fmt.Errorf("database %s lags behind its leader on node %s", s.Database, n.Name)
+		case seen && before != s.Applied:
+			return fmt.Errorf("database %s is at %d on node %s and at %d on another", s.Database, s.Applied, n.Name, before)
+		}
+		applied[s.Database] = s.Applied
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// ledger is what the applicants of a run were told. It may be used concurrently.
+type ledger struct {
+	mu       sync.Mutex
+	receipts []Receipt
+	retried  int           // Applications that needed a second attempt or a longer wait than slow.
+	reached  chan struct{} // Closed when there are threshold receipts.
+	at       int
+}
+
+// newLedger returns an empty ledger whose reached closes at so many receipts.
+func newLedger(threshold int) *ledger {
+	return &ledger{reached: make(chan struct{}), at: threshold}
+}
+
+func (l *ledger) add(r Receipt, took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.receipts = append(l.receipts, r)
+	if took > slow {
+		l.retried++
+	}
+	if len(l.receipts) == l.at {
+		close(l.reached)
+	}
+}
+
+func (l *ledger) all() []Receipt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.receipts)
+}
+
+// slow is what nobody waits for while all is well.
+const slow = 500 * time.Millisecond
+
+// clients is how many applicants are at it at once: four at each node.
+const clients = 12
+
+// urls are people's ports of all nodes: a citizen does not know which one is down.
+func (d *District) urls() []string {
+	var list []string
+	for _, n := range d.Nodes {
+		list = append(list, n.URL)
+	}
+	return list
+}
+
+// survivors are people's ports of the nodes that run.
+func (d *District) survivors() []string {
+	var list []string
+	for _, n := range d.Running() {
+		list = append(list, n.URL)
+	}
+	return list
+}
+
+// apply sends the application, beginning at node first, until it is acknowledged.
+func (d *District) apply(ctx context.Context, a application, bases func() []string, first int) (Receipt, error) {
+	r, err := d.http.insist(ctx, bases, first, a.offer.path(), a.form, nil)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("apply for %s: %w", a.offer.Item, err)
+	}
+	return receiptOf(a, r)
+}
+
+// load sends n applications, spread over offers and nodes, with several clients at once.
+// Each client that is not answered tries the next node with the same key.
+func (d *District) load(ctx context.Context, offers []Offer, n int, l *ledger) error {
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range clients {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				a := newApplication(offers[i%len(offers)], fmt.Sprintf("甲%05d", i), i)
+				start := time.Now()
+				r, err := d.apply(ctx, a, d.urls, i)
+				if err != nil {
+					return err
+				}
+				l.add(r, time.Since(start))
+			}
+		})
+	}
+	return g.Wait()
+}

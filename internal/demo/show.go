@@ -1,0 +1,173 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// watchEvery is how often a shown district looks after its processes.
+const watchEvery = 500 * time.Millisecond
+
+// Show starts a district for people to try, writes to out how to get in, and returns when
+// ctx ends, with everything stopped.
+func Show(ctx context.Context, out io.Writer, o Options) (err error) {
+	c, err := ReadCatalog(o.Items)
+	if err != nil {
+		return err
+	}
+	if len(c.Departments) < 2 {
+		return fmt.Errorf("the items are of %d department; the demonstration needs two", len(c.Departments))
+	}
+	d, err := Start(ctx, Setting{Binary: o.Binary, Progress: o.Progress})
+	if err != nil {
+		return stoppedOnPurpose(ctx, err)
+	}
+	defer func() {
+		o.Progress.Step("stopping…")
+		err = errors.Join(stoppedOnPurpose(ctx, err), d.Close(o.Keep))
+		if o.Keep {
+			o.Progress.Step("stopped; everything is still in %s", d.Dir)
+		} else {
+			o.Progress.Step("stopped; the folder %s is removed", d.Dir)
+		}
+	}()
+	people, tenant, err := d.furnish(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := d.welcome(ctx, out, people, tenant); err != nil {
+		return err
+	}
+	d.watch(ctx)
+	return nil
+}
+
+// stoppedOnPurpose is nil for an error that only says that ctx ended: Ctrl-C during the
+// start is no failure.
+func stoppedOnPurpose(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// furnish fills the district and makes the people. The two officers belong to the
+// departments with the most items.
+func (d *District) furnish(ctx context.Context, c Catalog) ([]*person, [2]string, error) {
+	if err := d.CreateTenants(ctx, c); err != nil {
+		return nil, [2]string{}, err
+	}
+	d.say.Step("%d departments are tenants", len(c.Departments))
+	done, err := d.Import(ctx, c)
+	if err != nil {
+		return nil, [2]string{}, err
+	}
+	d.say.Step("%d rows of %s: %d items published, %d rows in quarantine", c.Rows, c.File, done.Published, done.Quarantined)
+	if err := d.awaitPublished(ctx, done.Published); err != nil {
+		return nil, [2]string{}, err
+	}
+	first, second := d.departmentsToShow(ctx, c)
+	people, err := d.makePeople(ctx, first, second)
+	return people, first, err
+}
+
+// departmentsToShow are two departments: the one that citizens ask most of, social
+// security, if an item of its is found, and another one.
+func (d *District) departmentsToShow(ctx context.Context, c Catalog) (first, second [2]string) {
+	var page struct {
+		Items []struct {
+			Tenant string `json:"tenant"`
+		} `json:"items"`
+	}
+	wanted := c.Departments[0].Slug
+	if err := d.http.get(ctx, d.Nodes[0].URL, "/search?q=%E7%A4%BE%E4%BF%9D", nil, &page); err == nil && len(page.Items) > 0 {
+		wanted = page.Items[0].Tenant
+	}
+	for _, one := range c.Departments {
+		if one.Slug == wanted {
+			first = [2]string{one.Slug, one.Name}
+		} else if second[0] == "" {
+			second = [2]string{one.Slug, one.Name}
+		}
+	}
+	return first, second
+}
+
+// watch reports processes that die, each once, until ctx ends. The district goes on with
+// the others: that is what it is for.
+func (d *District) watch(ctx context.Context) {
+	told := map[*process]bool{}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, p := range d.processes() {
+			if err := p.death(); err != nil && !told[p] {
+				told[p] = true
+				d.say.Step("%v", err)
+			}
+		}
+	}
+}
+
+// welcome writes where the district is, who can sign in, and what to try.
+func (d *District) welcome(ctx context.Context, out io.Writer, people []*person, tenant [2]string) error {
+	victim, led, err := d.busiest(ctx)
+	if err != nil {
+		return err
+	}
+	w := &lines{out: out}
+	w.say("")
+	w.say("  %s (%s) 在本机运行 · runs on this machine, as three nodes:", divisionName, divisionCode)
+	w.say("")
+	for _, n := range d.Nodes {
+		w.say("    %s   %s   (pid %d)", n.Name, n.URL, d.PID(n))
+	}
+	w.say("")
+	w.say("  账号只显示这一次 · accounts, shown only now (password, then the code of `tongban totp SECRET`):")
+	w.say("")
+	for _, p := range people {
+		w.say("    %-9s %s   %s", p.login, p.password, p.secret)
+		w.say("              %s · %s", p.zh, p.en)
+	}
+	w.say("")
+	first, other := d.Nodes[0], d.Nodes[0]
+	for _, n := range d.Nodes {
+		if n != victim {
+			other = n
+		}
+	}
+	for i, s := range []struct{ zh, en string }{
+		{"打开 " + first.URL + "，搜索“社保”", "open it and search for 社保 (social security)"},
+		{"选" + tenant[1] + "的一个事项，点“申请”，记下受理编号和查询码", "choose an item of " + tenant[1] + ", apply, and note receipt number and secret"},
+		{"在另一台节点查办件：" + d.Nodes[1].URL + "/track", "track the case at another node"},
+		{"以 officer 登录：" + first.URL + "/sign-in，验证码：tongban totp SECRET", "sign in as officer, find the case and accept it; officer2 cannot see it"},
+		{fmt.Sprintf("kill -9 %d，再打开 %s，照常办理", d.PID(victim), other.URL), fmt.Sprintf("kill node %s, which leads %d databases; go on at another node", victim.Name, len(led))},
+	} {
+		w.say("  %d. %s", i+1, s.zh)
+		w.say("     %s", s.en)
+	}
+	w.say("")
+	w.say("  Ctrl-C 停止并删除 · stops it and removes %s", d.Dir)
+	w.say("")
+	return w.err
+}
+
+// lines writes lines until one fails.
+type lines struct {
+	out io.Writer
+	err error
+}
+
+func (l *lines) say(format string, args ...any) {
+	if l.err == nil {
+		_, l.err = fmt.Fprintf(l.out, format+"\n", args...)
+	}
+}
