@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	attackTime    = 12 * time.Second
+	attackTime    = 8 * time.Second
 	attackWriters = 6
 )
 
@@ -128,7 +128,7 @@ func (l *ledger) check(c *replicationtest.Nodes) error {
 // short, while counters are incremented.
 func TestAttack(t *testing.T) {
 	if testing.Short() {
-		t.Skip("12 s of load: go test without -short")
+		t.Skip("8 s of load: go test without -short")
 	}
 	r := attackSeed(t)
 	c := replicationtest.Cluster(t, 3)
@@ -151,7 +151,7 @@ func TestAttack(t *testing.T) {
 	if err := l.check(c); err != nil {
 		t.Fatal(err)
 	}
-	if l.acknowledged.Load() < 200 || len(blows) < 4 {
+	if l.acknowledged.Load() < 100 || len(blows) < 4 {
 		t.Errorf("this was no attack")
 	}
 }

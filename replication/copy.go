@@ -68,38 +68,8 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// copyTo streams a consistent copy of the live file: 8 bytes of length, big-endian, then
-// the file. It is what install reads.
-func (db *DB) copyTo(ctx context.Context, w io.Writer) (Index, error) {
-	path := db.path + ".copy"
-	if err := removeAll(path); err != nil {
-		return 0, err
-	}
-	at, err := db.Backup(ctx, path)
-	if err != nil {
-		return 0, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if err := os.Remove(path); err != nil { // It lives until it is closed.
-		return 0, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if err := binary.Write(w, binary.BigEndian, uint64(info.Size())); err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(w, f)
-	return at, err
-}
-
-// install replaces the replica's file by the copy that r streams. See finishInstall for
-// what a crash leaves.
+// install replaces the replica's file by the copy that r streams: 8 bytes of length,
+// big-endian, then the file. See finishInstall for what a crash leaves.
 func (db *DB) install(r io.Reader) error {
 	if err := receive(db.path, r); err != nil {
 		return errors.Join(err, removeAll(db.path+partSuffix))

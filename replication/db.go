@@ -37,13 +37,14 @@ type DB struct {
 	open    *batch // Has the write transaction.
 	pending *batch // Proposed; its outcome is not known. May still be open.
 	failed  error  // Why the replica has stopped.
+	warned  uint64 // The term in which the clock was complained about.
 
 	running running // Which closure's statement is on the write connection.
 	readers pool
-	// More than 0 while the leadership is being handed over.
-	transferring atomic.Int32
-	applied      watch        // Of state.applied, after the commit.
-	commits      atomic.Int64 // For the checkpointer.
+	// The last term in which handing over the leadership was tried.
+	transferred atomic.Uint64
+	applied     watch        // Of state.applied, after the commit.
+	commits     atomic.Int64 // For the checkpointer.
 
 	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
 	queue    queue

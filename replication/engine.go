@@ -32,6 +32,7 @@ type Engine struct {
 	proposals   atomic.Uint64
 
 	mu     sync.Mutex
+	quiet  time.Time // See keepQuiet.
 	dbs    map[DatabaseID]*DB
 	opens  map[DatabaseID]bool // Being opened.
 	closed bool
@@ -92,7 +93,24 @@ func Open(opts Options) (*Engine, error) {
 		dbs:       map[DatabaseID]*DB{}, opens: map[DatabaseID]bool{},
 	}
 	_, _ = rand.Read(e.process[:]) // Never fails.
+	e.keepQuiet()
 	return e, nil
+}
+
+// keepQuiet lets no replica with others take part for half of HeartbeatTimeout. One that
+// starts does not remember that it has followed a leader just now, and might elect
+// another while that one still has its lease (see DB.leased).
+func (e *Engine) keepQuiet() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.quiet = time.Now().Add(e.opts.HeartbeatTimeout / 2)
+}
+
+func (e *Engine) awaitQuiet() {
+	e.mu.Lock()
+	left := time.Until(e.quiet)
+	e.mu.Unlock()
+	time.Sleep(left)
 }
 
 // lockDir makes dir and locks it against a second process.
@@ -208,7 +226,9 @@ func (e *Engine) CloseDB(id DatabaseID) error {
 	if !ok {
 		return fmt.Errorf("replication: database %s is not open", id)
 	}
-	return db.stop()
+	err := db.stop()
+	e.keepQuiet()
+	return err
 }
 
 // ServeConn serves an accepted connection of the node port whose peer is proven to be

@@ -100,14 +100,15 @@ func (db *DB) begin() (*batch, error) {
 	b := &batch{id: db.engine.newProposal(), base: db.state.lastcmd, term: term}
 	now := db.engine.opts.Now().UnixMicro()
 	b.time = max(now, db.state.time+1)
-	db.warnClock(now)
+	db.warnClock(now, term)
 	db.open = b
 	return b, nil
 }
 
-// warnClock says that the box's clock is before the newest entry.
-func (db *DB) warnClock(now int64) {
-	if behind := time.Duration(db.state.time-now) * time.Microsecond; behind > time.Second {
+// warnClock says, once a term, that the box's clock is before the newest entry.
+func (db *DB) warnClock(now int64, term uint64) {
+	if behind := time.Duration(db.state.time-now) * time.Microsecond; behind > time.Second && db.warned != term {
+		db.warned = term
 		db.log.Warn("this machine's clock is before the newest entry of the database; set the clock",
 			"behind", behind)
 	}

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -101,8 +100,5 @@ func Direct(t testing.TB, db *DB, sql string) {
 	}
 }
 
-// CopyTo is what a follower that is far behind receives.
-func CopyTo(db *DB, w io.Writer) (Index, error) { return db.copyTo(context.Background(), w) }
-
-// Install is what it does with it.
+// Install is what a follower does with a received copy.
 func Install(db *DB, r io.Reader) error { return db.install(r) }

@@ -162,7 +162,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return nil, errors.New("replication: the log is not compacted yet")
 }
 
-// Restore replaces the replica's file by the received one (see copyTo).
+// Restore replaces the replica's file by the received one (see install).
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
 	if err := f.db.install(r); err != nil {

@@ -111,21 +111,9 @@ func (db *DB) TransferLeadership(ctx context.Context) error {
 	if db.raft.State() != raft.Leader {
 		return db.notLeader()
 	}
-	db.transferring.Add(1) // Ends the lease: the other may be elected at once.
-	f := db.raft.LeadershipTransfer()
-	done := make(chan error, 1)
-	go func() {
-		err := f.Error()
-		db.transferring.Add(-1)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	db.transferred.Store(db.raft.CurrentTerm()) // Ends the lease: another may be elected at once.
+	if err := wait(ctx, db.raft.LeadershipTransfer()); err != nil {
+		return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
 	}
+	return nil
 }

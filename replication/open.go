@@ -90,6 +90,9 @@ func (e *Engine) startRaft(db *DB, o DBOptions) error {
 	if err := db.prepareGroup(config, group, o.Voters); err != nil {
 		return errors.Join(err, db.progress.Close())
 	}
+	if e.opts.Dial != nil {
+		e.awaitQuiet()
+	}
 	r, err := raft.NewRaft(config, &fsm{db}, group, group, snapshots, db.progress)
 	if err != nil {
 		return errors.Join(err, db.progress.Close())

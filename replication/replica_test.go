@@ -3,6 +3,7 @@ package replication_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -327,19 +328,23 @@ func TestInstallACopy(t *testing.T) {
 	from, to := replicationtest.One(t), replicationtest.One(t)
 	exec(t, from, `CREATE TABLE t(v)`, `INSERT INTO t VALUES (1)`)
 	exec(t, to, `CREATE TABLE other(v)`)
-	var b bytes.Buffer
-	at, err := replication.CopyTo(from, &b)
+	path := filepath.Join(t.TempDir(), "copy.db")
+	at, err := from.Backup(ctx, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cut := b.Bytes()[:b.Len()-1]
-	if err := replication.Install(to, bytes.NewReader(cut)); err == nil {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := append(binary.BigEndian.AppendUint64(nil, uint64(len(file))), file...)
+	if err := replication.Install(to, bytes.NewReader(b[:len(b)-1])); err == nil {
 		t.Error("a copy without its last byte was installed")
 	}
 	if n := count(t, to, "other"); n != 0 {
 		t.Error("a copy that did not come has changed something")
 	}
-	if err := replication.Install(to, &b); err != nil {
+	if err := replication.Install(to, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
 	want, _, _ := from.Checksum(ctx)

@@ -32,7 +32,7 @@ const (
 )
 
 const (
-	maxCachedStatements = 256              // Prepared statements a connection.
+	maxCachedStatements = 128              // Prepared statements a connection.
 	busyTimeout         = 10 * time.Second // Only recovery and checkpoints ever hold a lock.
 )
 

@@ -51,8 +51,8 @@ func (db *DB) View(ctx context.Context, level Level, fn func(v *View) error) err
 		}
 	}
 	err := db.read(ctx, fn)
-	if err == nil && level == Leader && !db.leased(term) {
-		return db.notLeader() // What fn read may have been old already.
+	if err == nil && level == Leader {
+		return db.confirm(ctx, term) // Or what fn read may have been old already.
 	}
 	return err
 }
@@ -63,10 +63,7 @@ func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
 	case Local:
 		return nil
 	case Leader:
-		if !db.leased(term) {
-			return db.notLeader()
-		}
-		return nil
+		return db.confirm(ctx, term)
 	case Linearizable:
 		if term == 0 {
 			return db.notLeader()
@@ -80,12 +77,27 @@ func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
 	return fmt.Errorf("replication: there is no level %d", level)
 }
 
+// confirm makes sure that this node leads in term: by its lease, else by asking.
+func (db *DB) confirm(ctx context.Context, term uint64) error {
+	if term == 0 {
+		return db.notLeader()
+	}
+	if db.leased(term) {
+		return nil
+	}
+	if err := wait(ctx, db.raft.VerifyLeader()); err != nil || db.tenure.term() != term {
+		return errors.Join(db.notLeader(), ctx.Err())
+	}
+	return nil
+}
+
 // leased says whether no other node can lead: this one does, in term, and a majority of
 // the voters has answered a request that was sent less than the lease ago. A voter that
-// has answered does not elect another before HeartbeatTimeout is over; the lease is half
-// of that. A leadership that is being handed over has ended its tenure before.
+// has answered does not elect another before HeartbeatTimeout is over, also not after a
+// restart (see Engine.keepQuiet); the lease is half of that. A voter that was told to take
+// over does not wait: in a term in which that was tried there is no lease.
 func (db *DB) leased(term uint64) bool {
-	if term == 0 || db.tenure.term() != term || db.raft.State() != raft.Leader || db.transferring.Load() > 0 {
+	if db.tenure.term() != term || db.raft.State() != raft.Leader || db.transferred.Load() == term {
 		return false
 	}
 	voters, err := db.voters()
