@@ -74,7 +74,8 @@ func New(tb testing.TB, defs ...service.Definition) *World {
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	engine, err := replication.Open(replication.Options{Dir: tb.TempDir(), Node: "n1", Now: clock.Now, Log: w.Log,
-		HeartbeatTimeout: 20 * time.Millisecond}) // Nobody else is there to be waited for.
+		HeartbeatTimeout: 20 * time.Millisecond, // Nobody else is there to be waited for.
+		MaxClosure:       2 * time.Second})      // For the race detector and loaded machines.
 	if err != nil {
 		tb.Fatal(err)
 	}
