@@ -9,13 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tongban/appliance"
 	"tongban/node/client"
 	"tongban/node/config"
 	"tongban/node/exit"
 )
 
-// systemFile is where `tongban install` puts the configuration.
-const systemFile = "/etc/tongban/" + config.FileName
+// systemFile is the configuration of the node that systemd runs.
+const systemFile = appliance.SystemConfig
 
 // addDir adds the flag --dir, which names the node by its folder.
 func (a *app) addDir(cmd *cobra.Command) *cobra.Command {

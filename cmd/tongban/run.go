@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tongban/appliance"
 	"tongban/node"
 	"tongban/node/config"
 	"tongban/node/exit"
@@ -33,7 +34,7 @@ after its leaderships were handed over. Under systemd it reports when it is read
 			if err != nil {
 				return err
 			}
-			n, err := node.New(cfg, node.Options{Log: newLog(cfg.Log, a.err), Ready: func() { a.ready(cfg) }})
+			n, err := node.New(cfg, node.Options{Log: newLog(cfg.Log, a.err), Ready: func() { a.ready(cfg) }, Admin: appliance.Serve})
 			if err != nil {
 				return err
 			}
