@@ -1,0 +1,76 @@
+package cases
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"tongban/replication"
+	"tongban/service"
+)
+
+func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.file(w.promisedAt)
+	for _, a := range []Action{Accept, Begin, Deny} {
+		w.do(c.Number, a, nil)
+	}
+	if r := w.verify(); !r.OK() || r.Events != 4 {
+		t.Fatalf("before: %+v", r)
+	}
+	for name, sql := range map[string]string{
+		"a decision turned round":          `UPDATE cases_event SET to_state = 'granted', action = 'grant' WHERE seq = 4`,
+		"a text changed":                   `UPDATE cases_event SET text = 'x' WHERE seq = 4`,
+		"a time changed":                   `UPDATE cases_event SET at = at + 1 WHERE seq = 2`,
+		"an actor changed":                 `UPDATE cases_event SET account = 'x' WHERE seq = 3`,
+		"the last event taken away":        `DELETE FROM cases_event WHERE seq = 4`,
+		"an event in the middle taken out": `DELETE FROM cases_event WHERE seq = 2`,
+		"all events taken away":            `DELETE FROM cases_event`,
+		"the state changed":                `UPDATE cases_case SET state = 'granted'`,
+		"the applicant changed":            `UPDATE cases_case SET id_number = '440524188001010014'`,
+		"a material ticked":                `UPDATE cases_material SET given = 1 - given WHERE seq = 1`,
+		"the case taken away":              `DELETE FROM cases_case`,
+		"the number changed":               `UPDATE cases_case SET number = '511602'`,
+	} {
+		err := w.db().Update(t.Context(), func(tx *service.Tx) error {
+			r, err := tx.ExecResult(sql)
+			if err != nil || r.RowsAffected == 0 {
+				t.Errorf("%s: %d rows, %v", name, r.RowsAffected, err)
+			}
+			report, err := Verify(tx)
+			if err != nil || report.OK() {
+				t.Errorf("%s: %+v, %v", name, report, err)
+			}
+			return errUndo
+		})
+		if !errors.Is(err, errUndo) {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestReceiptsAreStreamedInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var want, got []string
+	for range 3 {
+		want = append(want, w.file(w.promisedAt).Number)
+	}
+	w.View(w.db(), func(v *service.View) error {
+		return Receipts(v, func(n string) error {
+			got = append(got, n)
+			return nil
+		})
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	stop := errors.New("stop")
+	err := w.db().View(t.Context(), replication.Local, func(v *service.View) error {
+		return Receipts(v, func(string) error { return stop })
+	})
+	if !errors.Is(err, stop) {
+		t.Errorf("the first error is %v", err)
+	}
+}
