@@ -224,6 +224,46 @@ func TestEveryTamperingIsFound(t *testing.T) {
 	}
 }
 
+// Somebody who alters a row and gives it the right hash breaks the link of the next.
+func TestARowThatWasAlteredAndRehashedIsFound(t *testing.T) {
+	w := servicetest.New(t)
+	_, db := w.Tenant(servicetest.CivilAffairs)
+	write(w, db, 6)
+	for _, c := range []struct {
+		seq, at int64
+		kind    string
+	}{{1, 2, audit.Reordered}, {4, 5, audit.Reordered}, {6, 6, audit.HeadLost}} {
+		err := db.Update(t.Context(), func(tx *service.Tx) error {
+			guard, err := unguard(tx)
+			if err != nil {
+				return err
+			}
+			var row audit.Row
+			if err := audit.Read(tx, audit.Filter{Before: c.seq + 1}, 1, func(r audit.Row) error { row = r; return nil }); err != nil {
+				return err
+			}
+			row.Subject = "C999"
+			if err := tx.Exec(`UPDATE audit_event SET subject = ?, hash = ? WHERE seq = ?`,
+				row.Subject, audit.Rehash(row).Hash, row.Seq); err != nil {
+				return err
+			}
+			for _, sql := range guard {
+				if err := tx.Exec(sql); err != nil {
+					return err
+				}
+			}
+			r, err := audit.Verify(tx)
+			if err == nil && (r.OK() || r.Fault.Kind != c.kind || r.Fault.Seq != c.at) {
+				t.Errorf("row %d altered and rehashed: %s", c.seq, r)
+			}
+			return errors.Join(err, errUndo)
+		})
+		if !errors.Is(err, errUndo) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestRemovedGuardsAreFound(t *testing.T) {
 	w := servicetest.New(t)
 	_, db := w.Tenant(servicetest.CivilAffairs)

@@ -101,6 +101,10 @@ func TestAManyHeadedAttackSlowsStrangersOnly(t *testing.T) {
 		failTimes(t, next(), 1, refused)
 	}
 	want(t, victim.signIn(), "") // At the computer where the victim has signed in before.
+	colleague := w.activated(t, "li.na", officer())
+	w.Clock.Advance(-time.Minute) // What activating took.
+	colleague.login = victim.login
+	failTimes(t, colleague, 1, later) // Where somebody else has signed in before, the victim is a stranger.
 	want(t, victim.elsewhere("192.0.2.1").signIn(), later)
 	w.Clock.Advance(61 * time.Second)
 	want(t, victim.elsewhere("192.0.2.77").signIn(), "") // Slowed, never locked.

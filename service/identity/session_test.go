@@ -149,6 +149,15 @@ func TestWhatEndsSessionsAtOnce(t *testing.T) {
 	want(t, p.signIn(), "identity.sign_in_refused") // After the reset neither password nor phone count.
 }
 
+func TestADisabledAccountHasNoSessionWhateverItsRows(t *testing.T) {
+	w := newWorld(t)
+	p := w.activated(t, "wang.li", officer())
+	w.Update(w.Division, func(tx *service.Tx) error { return tx.Exec(`UPDATE identity_account SET disabled = 1`) })
+	if who := p.who(); who.Kind != service.Anonymous {
+		t.Errorf("a session of a disabled account is %+v", who)
+	}
+}
+
 func TestChangingThePassword(t *testing.T) {
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
