@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/json"
@@ -69,7 +70,7 @@ func (w *Web) render(a *answer, r *service.Request, response service.Response) {
 			http.SetCookie(a, w.cookie(r, noticeCookie, response.Notice))
 		}
 		a.header.Set("Location", response.Location)
-		a.status = http.StatusSeeOther
+		a.status = cmp.Or(response.Status, http.StatusSeeOther)
 	default:
 		view := w.view(r, response)
 		if c, err := r.HTTP.Cookie(noticeCookie); err == nil {

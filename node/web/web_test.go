@@ -50,6 +50,9 @@ func notes() service.Definition {
 			{Scope: service.DivisionScope, Pattern: "GET /mine", Need: service.SignedIn, Handle: func(context.Context, *service.Request) (service.Response, error) {
 				return service.Page("notes/list", "notes.title", nil), nil
 			}},
+			{Scope: service.DivisionScope, Pattern: "POST /onward", Need: service.Public, Handle: func(context.Context, *service.Request) (service.Response, error) {
+				return service.Response{Location: "/t/tax/notes", Status: http.StatusTemporaryRedirect}, nil
+			}},
 			{Scope: service.DivisionScope, Pattern: "POST /slow", Need: service.Public, Handle: func(ctx context.Context, r *service.Request) (service.Response, error) {
 				return service.Response{}, replication.ErrOverloaded
 			}},
@@ -155,6 +158,7 @@ func TestAnswers(t *testing.T) {
 		{name: "a form that cannot be read", method: "POST", path: "/t/tax/notes", who: "officer", accept: json, body: "text=%zz", status: 400},
 		{name: "a panic ends one request and tells nobody why", method: "GET", path: "/panic", accept: json, status: 500, want: "urn:tongban:ref:", forbidden: "secret"},
 		{name: "an internal error tells nobody why", method: "GET", path: "/fail", status: 500, forbidden: "secret"},
+		{name: "a form that belongs elsewhere is sent there again", method: "POST", path: "/onward", body: text, status: 307},
 		{name: "an overload asks to come back", method: "POST", path: "/slow", accept: json, body: text, status: 503, want: "unavailable"},
 		{name: "forwarding headers count for nothing here", method: "POST", path: "/t/tax/notes", accept: json, body: text, header: map[string]string{"Tongban-As": "operator"}, status: 401},
 		{name: "the health of the node", method: "GET", path: "/healthz", status: 200, want: `"leader":"n1"`},
