@@ -5,6 +5,7 @@ package nodetest
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"testing"
 	"time"
@@ -45,6 +46,11 @@ func Clock(now service.Clock) Option { return func(c *Cluster) { c.opts.Now = no
 
 // Log gives all nodes a log; without it they log to the test when it is verbose.
 func Log(log *slog.Logger) Option { return func(c *Cluster) { c.opts.Log = log } }
+
+// Admin adds to what all nodes serve on their admin sockets.
+func Admin(serve func(n *node.Node, mux *http.ServeMux)) Option {
+	return func(c *Cluster) { c.opts.Admin = serve }
+}
 
 // Division starts a division (Guang'an District, 511602) of n nodes n1 … and returns when
 // all of them are voters of the division database.
