@@ -3,6 +3,7 @@ package node
 import (
 	"tongban/service"
 	"tongban/service/audit"
+	"tongban/service/cases"
 	"tongban/service/catalog"
 	"tongban/service/identity"
 	"tongban/tenancy"
@@ -16,5 +17,13 @@ func Definitions(t *tenancy.Tenancy, secure bool) []service.Definition {
 		identity.Definition(identity.Options{Secure: secure, Tenants: tenancy.ReadTenants}),
 		audit.Definition(),
 		catalog.Definition(),
+		cases.Definition(cases.Options{Secure: secure, TenantByNumber: func(number int) (service.Tenant, bool) {
+			for _, tenant := range t.Tenants() {
+				if tenant.Number == number {
+					return tenant, true
+				}
+			}
+			return service.Tenant{}, false
+		}}),
 	}
 }

@@ -104,6 +104,8 @@ func (p *Pool) config() (*serf.Config, error) {
 	conf.SnapshotPath, conf.RejoinAfterLeave, conf.ValidateNodeNames = p.opts.Snapshot, true, true
 	conf.DisableCoordinates, conf.EnableNameConflictResolution = true, false
 	conf.Merge = guard(p.opts.Cluster)
+	// A stopping node waits for both; when all stop at once, nobody is left to hear.
+	conf.LeavePropagateDelay, conf.BroadcastTimeout = 500*time.Millisecond, time.Second
 	if p.opts.Fast {
 		conf.LeavePropagateDelay, conf.BroadcastTimeout = 50*time.Millisecond, 500*time.Millisecond
 	}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tongban/internal/demo"
+	"tongban/node/exit"
+)
+
+func newDemo(a *app) *cobra.Command {
+	var o demo.Options
+	var script bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a district of three nodes on this machine, to try",
+		Long: `Starts Guang'an District (511602) as three processes of this program on loopback, in a
+temporary folder, with items, departments and accounts that are shown once. Ctrl-C stops
+it and removes the folder.
+
+With --script it goes through everything by itself: import, repair, load, the death of a
+node, its return, backup, restore, and a count of what was lost. With --json the last line
+of standard output is the outcome as one JSON object. It exits with 1 when anything was
+lost, doubled or differs.`,
+		Example: "  tongban demo\n  tongban demo --items items.csv\n  tongban demo --script --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Progress = demo.NewProgress(a.err)
+			if !script {
+				if a.asJSON {
+					return exit.Usagef("--json goes with --script")
+				}
+				return demo.Show(cmd.Context(), a.out, o)
+			}
+			sum, err := demo.Script(cmd.Context(), o)
+			a.printOutcome(sum)
+			if err == nil {
+				err = sum.Err()
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Items, "items", "", "CSV file of items (default: the demonstration catalog)")
+	f.BoolVar(&o.Keep, "keep", false, "leave the folder with data and logs")
+	f.BoolVar(&script, "script", false, "go through everything without people, and count what was lost")
+	f.IntVar(&o.Cases, "cases", demo.DefaultCases, "applications that --script sends")
+	return a.addJSON(cmd)
+}
+
+// printOutcome prints the outcome of a scripted run, on one line of JSON or for people.
+func (a *app) printOutcome(s demo.Summary) {
+	if a.asJSON {
+		line, err := json.Marshal(s)
+		if err == nil {
+			fmt.Fprintf(a.out, "%s\n", line)
+		}
+		return
+	}
+	fmt.Fprint(a.out, s)
+}
