@@ -140,6 +140,41 @@ func (g *groupLog) get(key []byte) ([]byte, error) {
 	return value, closer.Close()
 }
 
+// lastConfiguration finds the last entry after the index after, up to the index upTo, that
+// is a configuration; nil if there is none. It reads the entries in between, back from
+// the end.
+func (g *groupLog) lastConfiguration(after, upTo uint64) (found *raft.Log, err error) {
+	if err := g.logs.enter(); err != nil {
+		return nil, err
+	}
+	defer g.logs.leave()
+	iter, err := g.logs.db.NewIter(&pebble.IterOptions{LowerBound: g.keys.entry(after + 1), UpperBound: g.keys.entry(upTo + 1)})
+	if err != nil {
+		return nil, fmt.Errorf("read the raft log of %s: %w", g.id, err)
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	for ok := iter.Last(); ok; ok = iter.Prev() {
+		// The type follows the header; only a configuration is worth its checksum.
+		if v := iter.Value(); len(v) > checkedHeader && raft.LogType(v[checkedHeader]) != raft.LogConfiguration {
+			continue
+		}
+		index, err := g.keys.index(iter.Key())
+		if err != nil {
+			return nil, err
+		}
+		e := &raft.Log{Index: index}
+		body, err := unseal(iter.Key(), iter.Value(), entryFormat)
+		if err == nil {
+			err = decodeEntryBody(append([]byte(nil), body...), e)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read entry %d of %s: %w", index, g.id, err)
+		}
+		return e, nil
+	}
+	return nil, iter.Error()
+}
+
 // StoreLog stores one entry; see StoreLogs.
 func (g *groupLog) StoreLog(e *raft.Log) error { return g.StoreLogs([]*raft.Log{e}) }
 

@@ -33,7 +33,9 @@ func TestAMalformedConnectionIsClosedWithTheReason(t *testing.T) {
 	checkLeaks(t)
 	hello := appendHello(nil, helloFrame{from: "n1", to: "n2", hello: []byte("x")})
 	with := func(b ...byte) []byte { return append(bytes.Clone(hello), b...) }
-	head := func(n uint32, b ...byte) []byte { return append(binary.BigEndian.AppendUint32(bytes.Clone(hello), n), b...) }
+	head := func(n uint32, b ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(bytes.Clone(hello), n), b...)
+	}
 	framed := func(kind frameKind, payload ...byte) []byte {
 		return appendFrame(bytes.Clone(hello), frame{kind: kind, group: "a/main", seq: 1, payload: payload})
 	}
