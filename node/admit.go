@@ -25,8 +25,9 @@ const (
 	secretRecovery  = "recovery-recipient" // Not secret: whom to seal to besides the nodes.
 )
 
-// admitTries bounds how often two boxes that join at once make each other begin again.
-const admitTries = 10
+// admitTries bounds how often an admission begins again: because another box joined at
+// the same time, or because the next name belonged to a box that was removed.
+const admitTries = 100
 
 // errMoved: what was read before the transaction is no longer so.
 var errMoved = errors.New("node: the directory has changed meanwhile")
@@ -45,8 +46,9 @@ func (n *Node) admit(ctx context.Context, _ replication.NodeID, in json.RawMessa
 	if _, err := trust.ParseRecipient(r.Node.Recipient); err != nil {
 		return nil, &join.Refusal{Reason: join.Malformed, Detail: "the node key"}
 	}
+	gone := 0 // Free names that belonged to removed boxes.
 	for range admitTries {
-		a, err := n.prepare(ctx, r)
+		a, err := n.prepare(ctx, r, gone)
 		if err != nil {
 			return nil, err
 		}
@@ -54,6 +56,10 @@ func (n *Node) admit(ctx context.Context, _ replication.NodeID, in json.RawMessa
 			return nil, err
 		}
 		err = n.division().Update(ctx, func(tx *service.Tx) error { return a.enter(tx, r) })
+		if errors.Is(err, tenancy.ErrNodeTaken) && r.Node.ID == "" {
+			gone++
+			continue
+		}
 		if errors.Is(err, errMoved) {
 			continue
 		}
@@ -78,7 +84,7 @@ type admission struct {
 	certificate *x509.Certificate
 }
 
-func (n *Node) prepare(ctx context.Context, r join.Request) (*admission, error) {
+func (n *Node) prepare(ctx context.Context, r join.Request, gone int) (*admission, error) {
 	a := &admission{node: tenancy.Node{ID: r.Node.ID, Address: r.Node.Address, Web: r.Node.Web, Recipient: r.Node.Recipient}}
 	var recovery []byte
 	err := n.division().View(ctx, replication.Leader, func(v *service.View) (err error) {
@@ -110,7 +116,7 @@ func (n *Node) prepare(ctx context.Context, r join.Request) (*admission, error) 
 		recipients = append(recipients, other.Recipient)
 	}
 	if a.node.ID == "" {
-		a.node.ID = freeName(a.nodes)
+		a.node.ID = freeName(a.nodes, gone)
 	}
 	if !config.ValidNode(string(a.node.ID)) {
 		return nil, &join.Refusal{Reason: join.Malformed, Detail: "the name of the node"}
@@ -126,9 +132,9 @@ func (n *Node) prepare(ctx context.Context, r join.Request) (*admission, error) 
 	return a, err
 }
 
-// freeName returns the first of n2, n3, … that no node has. One that was removed is
-// refused by AddNode, so names beyond the highest number are tried.
-func freeName(nodes []tenancy.Node) replication.NodeID {
+// freeName returns the name after the highest of n1, n2, … that a node has, and after as
+// many more as belonged to removed boxes.
+func freeName(nodes []tenancy.Node, gone int) replication.NodeID {
 	highest := 1
 	for _, n := range nodes {
 		var i int
@@ -136,7 +142,7 @@ func freeName(nodes []tenancy.Node) replication.NodeID {
 			highest = max(highest, i)
 		}
 	}
-	return replication.NodeID(fmt.Sprintf("n%d", highest+1))
+	return replication.NodeID(fmt.Sprintf("n%d", highest+1+gone))
 }
 
 func (a *admission) enter(tx *service.Tx, r join.Request) error {
@@ -240,7 +246,7 @@ func (n *Node) removeNode(ctx context.Context, _ replication.NodeID, in json.Raw
 		if err != nil {
 			return err
 		}
-		if len(nodes) == 1 {
+		if len(nodes) == 1 && nodes[0].ID == o.Node {
 			return &join.Refusal{Reason: reasonLast, Detail: "this is the division's last node, it cannot be removed"}
 		}
 		if err := tenancy.RemoveNode(tx, o.Node); errors.Is(err, tenancy.ErrNodeUnknown) {

@@ -160,6 +160,13 @@ func (n *Node) closePort(ctx context.Context, l net.Listener, internal *http.Ser
 }
 
 func (n *Node) openGossip() error {
+	probe, err := listen("gossip.listen", n.cfg.Gossip.Listen) // Says it better than serf.
+	if err != nil {
+		return err
+	}
+	if err := probe.Close(); err != nil {
+		return err
+	}
 	pool, err := members.OpenPool(members.Options{
 		Self: n.cfg.Node, Cluster: n.mark.Cluster, Listen: n.cfg.Gossip.Listen, Advertise: n.cfg.Gossip.Advertise,
 		Peer: advertised(n.cfg.Peer), Key: n.keys.Gossip, Snapshot: filepath.Join(n.cfg.Data, fileGossip),
