@@ -13,7 +13,6 @@ import (
 	"tongban/replication"
 	"tongban/replication/replicationtest"
 	"tongban/service"
-	"tongban/service/audit"
 	"tongban/service/catalog"
 	"tongban/service/catalog/demo"
 )
@@ -81,14 +80,15 @@ func openDepartments(b *testing.B, departments []catalog.Department) (dbs []*ser
 	if err != nil {
 		b.Fatal(err)
 	}
-	defs := []service.Definition{audit.Definition(), catalog.Definition()}
+	defs := []service.Definition{catalog.Definition()}
+	unrecorded := func(*service.Tx, service.Event) error { return nil }
 	for _, d := range departments {
 		rep, err := engine.OpenDB(replication.DatabaseID(d.Slug+"/main"), replication.DBOptions{Voters: []replication.NodeID{"n1"}})
 		if err != nil {
 			b.Fatal(err)
 		}
 		replicationtest.Await(b, d.Name+" has a leader", rep.IsLeader)
-		db := service.NewDB(rep, audit.Append)
+		db := service.NewDB(rep, unrecorded)
 		if err := service.Migrate(context.Background(), db, service.TenantScope, defs); err != nil {
 			b.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func manage(ctx context.Context, r *service.Request) (service.Response, error) {
 	page := ManagePage{ItemsPage: list, Sort: sort, Fields: GuideFields()}
 	response := service.Page("catalog/manage", "catalog.manage_title", page)
 	response.Crumbs = crumbs(r)
-	return response, err
+	return answer(response, err)
 }
 
 // Batch is an import that was made.
@@ -60,7 +60,7 @@ func importForm(ctx context.Context, r *service.Request) (service.Response, erro
 	page, err := readImports(ctx, r, int64(numberOf(r.Form, "batch")))
 	response := service.Page("catalog/import", "catalog.import_title", page)
 	response.Crumbs = crumbs(r, service.Crumb{Title: "catalog.menu_manage", Path: basePath(r) + "/items/manage"})
-	return response, err
+	return answer(response, err)
 }
 
 func readImports(ctx context.Context, r *service.Request, shown int64) (ImportPage, error) {
@@ -201,7 +201,7 @@ func guideForm(ctx context.Context, r *service.Request) (service.Response, error
 		page, err = readGuidePage(v, r.PathValue("code"))
 		return err
 	})
-	return guideResponse(r, page), err
+	return answer(guideResponse(r, page), err)
 }
 
 func readGuidePage(q service.Querier, code string) (GuidePage, error) {

@@ -47,7 +47,7 @@ func home(ctx context.Context, r *service.Request) (service.Response, error) {
 			page.Departments = append(page.Departments, d)
 		}
 	}
-	return service.Page("catalog/home", "catalog.home_title", page), err
+	return answer(service.Page("catalog/home", "catalog.home_title", page), err)
 }
 
 func readDepartments(ctx context.Context, r *service.Request) (list []DepartmentCounts, err error) {
@@ -71,7 +71,7 @@ func departments(ctx context.Context, r *service.Request) (service.Response, err
 	for _, d := range list {
 		page.Total.add(d.Counts)
 	}
-	return service.Page("catalog/departments", "catalog.departments_title", page), err
+	return answer(service.Page("catalog/departments", "catalog.departments_title", page), err)
 }
 
 func (c *Counts) add(d Counts) {
@@ -107,7 +107,7 @@ func search(ctx context.Context, r *service.Request) (service.Response, error) {
 	if page.Total == 0 {
 		page.Topics = append(append([]Topic(nil), personTopics[:6]...), firmTopics[:4]...)
 	}
-	return service.Page("catalog/search", "catalog.search_title", page), err
+	return answer(service.Page("catalog/search", "catalog.search_title", page), err)
 }
 
 // typeList are the known task types in the order of the filter.
@@ -122,7 +122,15 @@ func numberOf(form url.Values, name string) int {
 	return n
 }
 
-// base is the path of the request's tenant.
+// answer is a page, or an error alone: a page beside an error is a form that goes back.
+func answer(r service.Response, err error) (service.Response, error) {
+	if err != nil {
+		return service.Response{}, err
+	}
+	return r, nil
+}
+
+// basePath is the path of the request's tenant.
 func basePath(r *service.Request) string { return "/t/" + r.Tenant.Slug }
 
 func crumbs(r *service.Request, more ...service.Crumb) []service.Crumb {
@@ -157,7 +165,7 @@ func items(ctx context.Context, r *service.Request) (service.Response, error) {
 	page, err := listItems(ctx, r, "")
 	response := service.Page("catalog/items", "catalog.items_title", page)
 	response.Crumbs = crumbs(r)[:1]
-	return response, err
+	return answer(response, err)
 }
 
 // listItems reads a page of the department's items: those whose name, main item or code

@@ -144,18 +144,24 @@ func mayUndo(tx *service.Tx, r Repair, rows []Quarantined, takeBack bool) error 
 	}
 	changed, released, used := 0, 0, 0
 	for i := range rows {
-		if rows[i].rev != revs[rows[i].ID] {
+		row := &rows[i]
+		same := row.rev == revs[row.ID]
+		if row.State == stateReleased {
+			released++
+			var hash string
+			var referred bool
+			if err := tx.QueryRow(`SELECT hash, referred IS NOT NULL FROM catalog_item WHERE code = ?`, row.NewCode).
+				Scan(&hash, &referred); err != nil {
+				return err
+			}
+			same = same && hash == hashOf(row.row) // Else an import has published the item itself.
+			if referred {
+				used++
+			}
+		}
+		if !same {
 			changed++
 		}
-		if rows[i].State != stateReleased {
-			continue
-		}
-		released++
-		n := 0
-		if err := tx.QueryRow(`SELECT count(*) FROM catalog_item WHERE code = ? AND referred IS NOT NULL`, rows[i].NewCode).Scan(&n); err != nil {
-			return err
-		}
-		used += n
 	}
 	switch {
 	case changed > 0:

@@ -12,9 +12,9 @@ import (
 	"tongban/service"
 )
 
-// maxRepair is how many rows one repair changes: releasing one takes 0.2 ms of the 100 ms
-// that a closure may use.
-const maxRepair = 200
+// maxRepair is how many rows one repair changes: releasing one takes 0.1 ms, of the 100 ms
+// that a closure may use on a busy machine.
+const maxRepair = 100
 
 // maxEvidence is the length of the evidence for a code, in characters.
 const maxEvidence = 500

@@ -174,3 +174,62 @@ func TestAReleaseLeavesRowsWhoseNewCodeIsTaken(t *testing.T) {
 		t.Errorf("released %d, held %+v", repair.Released, repair.Held)
 	}
 }
+
+func TestAnItemThatALaterImportPublishedIsNotTakenBackAndKeepsItsFormerCode(t *testing.T) {
+	w := newWorld(t)
+	rows := brokenRows(1)
+	w.take(rows)
+	var repair catalog.Repair
+	w.ok("POST /t/"+tenant+"/items/repairs", repairBody(rows, false), &repair)
+	w.ok(fmt.Sprintf("POST /t/%s/repairs/%d/release", tenant, repair.ID), nil, &repair)
+	fixed := rows[1]
+	fixed.Body, fixed.Code = goodBody, repair.Changes[0].NewCode
+	if got := w.take([]catalog.Row{fixed}); got.Updated != 1 {
+		t.Fatalf("the corrected row did %+v", got)
+	}
+	w.refused("catalog.repair_changed", fmt.Sprintf("POST /t/%s/repairs/%d/undo", tenant, repair.ID), map[string]any{"take_back": true})
+	w.fold(tenant)
+	if found := w.search(rows[1].Code); found.Total != 1 || found.Hits[0].Code != fixed.Code {
+		t.Errorf("the former code finds %s", first(found.Hits, 3))
+	}
+}
+
+func TestAGroupLargerThanOneRepairIsRepairedInParts(t *testing.T) {
+	w := newWorld(t)
+	rows := brokenRows(120)
+	w.take(rows)
+	for _, want := range []struct{ rows, rest int }{{100, 20}, {20, 0}} {
+		var preview catalog.Preview
+		w.ok("POST /t/"+tenant+"/items/repairs", repairBody(rows, true), &preview)
+		var repair catalog.Repair
+		w.ok("POST /t/"+tenant+"/items/repairs", repairBody(rows, false), &repair)
+		if len(preview.Rows) != want.rows || preview.Rest != want.rest || repair.Rows != want.rows {
+			t.Errorf("preview %d and %d more, repaired %d; want %+v", len(preview.Rows), preview.Rest, repair.Rows, want)
+		}
+	}
+}
+
+func TestPagesAnswerForWhatIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	w.take(brokenRows(1))
+	for path, reason := range map[string]string{
+		"/items/511Z":       "catalog.no_item",
+		"/items/511Z/guide": "catalog.no_item",
+		"/repairs/1":        "catalog.no_repair",
+		"/repairs/one":      "catalog.no_repair",
+		"/items/repairs/preview?code=1&kinds=body_17":     "catalog.body_invalid",
+		"/items/repairs/preview?kinds=x&code=" + goodBody: "catalog.selection_empty",
+		"/items/repairs/preview?id=x&code=" + goodBody:    "invalid",
+	} {
+		w.refused(reason, "GET /t/"+tenant+path, nil)
+	}
+	for _, path := range []string{"/items?page=9999&q=%27&type=x", "/items/manage?sort=DROP&page=-1", "/items/import?batch=99",
+		"/items/quarantine?kinds=&body=&page=77", "/items/repairs"} {
+		w.ok("GET /t/"+tenant+path, nil, nil)
+	}
+	for _, path := range []string{"/", "/departments", "/search?q=%00&page=1e9&audience=x&type=-1&department=nowhere"} {
+		if _, err := w.Call("GET "+path, servicetest.Citizen(), nil); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

@@ -25,7 +25,7 @@ type QuarantinePage struct {
 
 func quarantine(ctx context.Context, r *service.Request) (service.Response, error) {
 	page, err := readQuarantine(ctx, r)
-	return quarantineResponse(r, page), err
+	return answer(quarantineResponse(r, page), err)
 }
 
 func quarantineResponse(r *service.Request, page QuarantinePage) service.Response {
@@ -213,7 +213,7 @@ func repairs(ctx context.Context, r *service.Request) (service.Response, error) 
 	})
 	response := service.Page("catalog/repairs", "catalog.repairs_title", page)
 	response.Crumbs = crumbs(r, service.Crumb{Title: "catalog.menu_quarantine", Path: basePath(r) + "/items/quarantine"})
-	return response, err
+	return answer(response, err)
 }
 
 func repair(ctx context.Context, r *service.Request) (service.Response, error) {

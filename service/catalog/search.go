@@ -125,21 +125,23 @@ func (f Filter) keeps(h *Hit, unsaid *int) bool {
 // query is what a person typed, taken apart.
 type query struct {
 	text  string    // Shortened.
-	key   string    // Normalised, for comparing with names.
+	whole string    // Normalised, for comparing with whole names.
+	key   string    // The same without fillers, for comparing with parts of names.
 	runs  []textRun // What is sought.
 	terms []string  // Terms of the index, each safe inside quotation marks.
 }
 
 func newQuery(text string) query {
 	q := query{text: shorten(clean(strings.ToValidUTF8(text, "")), maxQuery)}
-	essence := nameKey(q.text)
+	q.whole = nameKey(q.text)
+	essence := strings.Map(foldRune, q.text)
 	for _, f := range fillers {
 		if rest := strings.ReplaceAll(essence, f, " "); strings.TrimSpace(rest) != "" {
 			essence = rest
 		}
 	}
 	q.runs = runsOf(essence)
-	q.key = strings.ReplaceAll(essence, " ", "")
+	q.key = nameKey(essence)
 	var terms tokenSet
 	for _, run := range q.runs {
 		runes := []rune(run.text)
@@ -207,7 +209,7 @@ func (q *query) rank(h *Hit, partial bool) int {
 		return 0
 	case strings.EqualFold(h.Code, q.text) || slices.Contains(strings.Fields(h.former), q.text):
 		return 0
-	case h.key == typed:
+	case h.key == q.whole || h.key == typed:
 		return 1
 	case slices.Contains(h.words, typed) || slices.Contains(h.sounds, typed):
 		return 2

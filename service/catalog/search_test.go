@@ -31,6 +31,7 @@ func TestSearchFindsWhatPeopleTypeInTheirOwnWords(t *testing.T) {
 		{typed: "ｓｈｅｂａｏ", holds: "社会"},
 		{typed: "shiyedengji", first: "失业登记"},
 		{typed: "sydj", holds: "失业登记"},
+		{typed: "social security card", holds: "社会保障卡"},
 		{typed: "sb", holds: "社会"},
 		{typed: "hkb", holds: "户口"},
 		{typed: "结婚证", holds: "结婚登记"},
