@@ -45,16 +45,25 @@ func TestAnItemInheritsByNameShowsWhatIsMissingAndIsFilledByItsDepartment(t *tes
 	if it.Version != 1 || it.Guide.Completeness.Own != 4 || it.Guide.Promise != 5 || len(*it.Guide.Materials) != 2 || (*it.Guide.Materials)[1].Required {
 		t.Errorf("saved %+v", it)
 	}
+	form.Set("version", "1")
+	form.Set("promise", "")
+	form.Set("instant", "1")
+	w.ok("POST "+itemURL(known)+"/guide", form, &it)
+	if !it.Guide.Instant || it.Guide.Promise != 1 {
+		t.Errorf("an item settled on the spot is saved as %+v", it.Guide)
+	}
+	form.Set("version", "0")
+	form.Set("promise", "5")
 	w.refused("catalog.guide_stale", "POST "+itemURL(known)+"/guide", form)
 	w.refused("catalog.no_item", "POST "+itemURL("511Z")+"/guide", form)
-	form.Set("version", "1")
+	form.Set("version", "2")
 	form.Set("statutory", "")
 	form.Set("promise", "900")
 	if _, err = w.Call("POST "+itemURL(known)+"/guide", servicetest.TenantAdmin(tenant), form); refusalFields(err)["promise"] != "catalog.promise_exceeds" {
 		t.Errorf("a promise above the inherited statutory limit: %v", err)
 	}
 	w.fold(tenant)
-	if found := w.search("社保卡丢了"); found.Total != 1 || found.Hits[0].Promise != 5 || found.Hits[0].Inherited {
+	if found := w.search("社保卡丢了"); found.Total != 1 || found.Hits[0].Promise != 1 || found.Hits[0].Inherited {
 		t.Errorf("search does not show the department's promise: %+v", found.Hits)
 	}
 	if n := w.Count(w.Division, `SELECT own FROM catalog_department`); n != 4 {

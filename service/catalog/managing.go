@@ -270,6 +270,9 @@ func guideOfRequest(r *service.Request) (Guide, int, error) {
 		Statutory: days("statutory"), Promise: days("promise"), Instant: r.Form.Get("instant") == "1",
 		Fee: text(r.Form, "fee"), Place: text(r.Form, "place"), Phone: text(r.Form, "phone"), Result: text(r.Form, "result"),
 	}
+	if g.Instant && g.Promise == 0 {
+		g.Promise = 1 // What is settled on the spot is settled within the day.
+	}
 	for line := range strings.Lines(r.Form.Get("basis")) {
 		if line = clean(line); line != "" {
 			g.Basis = append(g.Basis, line)
