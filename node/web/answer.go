@@ -111,10 +111,11 @@ func (w *Web) renderJSON(a *answer, response service.Response) {
 }
 
 // refuseRequest answers with a refusal. Somebody who is not signed in and wants a page
-// goes to the sign-in page first; a form goes back to its user with what is wrong in it.
+// goes to the sign-in page first; a form goes back to its user with what is wrong in it,
+// unless what is wrong is our fault: that needs a reference and the log.
 func (w *Web) refuseRequest(a *answer, r *service.Request, response service.Response, refusal *service.Error) {
 	page := !portal.WantsJSON(r.HTTP) && r.Principal.Kind < service.Operator
-	if page && response.Page != "" {
+	if page && response.Page != "" && refusal.Code != service.Internal {
 		view := w.view(r, response)
 		view.Error, view.Values = refusal, r.Form
 		w.o.Portal.Render(a, r.HTTP, view)

@@ -100,7 +100,11 @@ func (h *handlers) firstBoot(ctx context.Context, r *service.Request) (service.R
 		return page, err
 	}
 	code := HashCode(in.Code)
-	if err := r.View(ctx, func(v *service.View) error { return checkFirstBoot(v, code) }); err != nil {
+	err = r.View(ctx, func(v *service.View) error { return checkFirstBoot(v, code) })
+	if errors.Is(err, service.ErrNotFound) {
+		return service.Response{}, err // No form: there is nothing to fill in any more.
+	}
+	if err != nil {
 		return page, err
 	}
 	wrong := checkAccount(in.Login, in.Name)

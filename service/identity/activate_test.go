@@ -39,6 +39,7 @@ func with(form url.Values, field, value string) url.Values {
 }
 
 func TestFirstBoot(t *testing.T) {
+	t.Parallel()
 	w, code := firstBoot(t)
 	good := firstBootForm(code, "wang.li")
 	const do = "POST /first-boot"
@@ -75,17 +76,22 @@ func TestFirstBoot(t *testing.T) {
 }
 
 func TestThereIsNoFirstBootWithoutACode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Run(t, []servicetest.Scenario{
 		{Name: "no page", Call: servicetest.Call{Do: "GET /first-boot"}, Want: "not_found"},
 		{Name: "no account", Call: servicetest.Call{Do: "POST /first-boot", Body: firstBootForm("", "wang.li")}, Want: "not_found"},
 	})
+	if r, _ := w.Call("POST /first-boot", servicetest.Citizen(), firstBootForm("", "wang.li")); r.Page != "" {
+		t.Errorf("a form that leads nowhere comes back: %s", r.Page)
+	}
 	if n := w.Count(w.Division, `SELECT count(*) FROM identity_account`); n != 0 {
 		t.Errorf("a new division has %d accounts", n)
 	}
 }
 
 func TestAnAdministratorMadeOtherwiseClosesTheFirstBoot(t *testing.T) {
+	t.Parallel()
 	w, code := firstBoot(t)
 	w.create(t, "officer", officer())
 	_, err := w.Call("GET /first-boot", servicetest.Citizen(), nil)
@@ -96,6 +102,7 @@ func TestAnAdministratorMadeOtherwiseClosesTheFirstBoot(t *testing.T) {
 }
 
 func TestOnlyOneWinsTheFirstBoot(t *testing.T) {
+	t.Parallel()
 	w, code := firstBoot(t)
 	const people = 8
 	reasons := make(chan string, people)
@@ -124,6 +131,7 @@ func TestOnlyOneWinsTheFirstBoot(t *testing.T) {
 }
 
 func TestActivation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.create(t, "wang.li", officer())
 	other := w.create(t, "li.na", officer())
@@ -154,6 +162,7 @@ func TestActivation(t *testing.T) {
 }
 
 func TestActivationOnPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.create(t, "wang.li", officer())
 	p := &person{w: w, login: "wang.li", password: goodPassword, cookies: map[string]*http.Cookie{}}
@@ -191,6 +200,7 @@ func TestActivationOnPages(t *testing.T) {
 }
 
 func TestActivationRunsOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.create(t, "wang.li", officer())
 	p := &person{w: w, login: "wang.li", password: goodPassword, cookies: map[string]*http.Cookie{}}
@@ -223,6 +233,7 @@ func TestActivationRunsOut(t *testing.T) {
 }
 
 func TestAccountStoppedDuringItsActivation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, verb := range []string{"disable", "reset"} {
 		c := w.create(t, "for-"+verb, officer())
@@ -242,6 +253,7 @@ func TestAccountStoppedDuringItsActivation(t *testing.T) {
 }
 
 func TestCodes(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for range 100 {
 		code, hash := identity.NewCode()

@@ -27,6 +27,7 @@ func failTimes(t *testing.T, p *person, n int, reason string) {
 }
 
 func TestFiveFailuresLockThePairForAQuarterOfAnHour(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	attacker := p.elsewhere("203.0.113.9")
@@ -42,6 +43,7 @@ func TestFiveFailuresLockThePairForAQuarterOfAnHour(t *testing.T) {
 }
 
 func TestALockSaysWhenToComeBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	failTimes(t, p, 5, refused)
@@ -53,6 +55,7 @@ func TestALockSaysWhenToComeBack(t *testing.T) {
 }
 
 func TestFailuresThatAreFarApartDoNotLock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	for range 12 {
@@ -63,6 +66,7 @@ func TestFailuresThatAreFarApartDoNotLock(t *testing.T) {
 }
 
 func TestSuccessForgetsThePairsFailures(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	for range 3 {
@@ -73,6 +77,7 @@ func TestSuccessForgetsThePairsFailures(t *testing.T) {
 }
 
 func TestALockHurtsNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	victim := w.activated(t, "wang.li", officer())
 	colleague := w.activated(t, "li.na", officer())
@@ -84,6 +89,7 @@ func TestALockHurtsNobodyElse(t *testing.T) {
 }
 
 func TestAManyHeadedAttackSlowsStrangersOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	victim := w.activated(t, "wang.li", officer())
 	head := 0
@@ -111,6 +117,7 @@ func TestAManyHeadedAttackSlowsStrangersOnly(t *testing.T) {
 }
 
 func TestAKnownDeviceHasLimitsOfItsOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	failTimes(t, p, 5, refused)
@@ -122,6 +129,7 @@ func TestAKnownDeviceHasLimitsOfItsOwn(t *testing.T) {
 }
 
 func TestAnUnknownLoginIsLockedLikeAKnownOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	known := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	unknown := known.elsewhere("203.0.113.9")
@@ -140,6 +148,7 @@ func TestAnUnknownLoginIsLockedLikeAKnownOne(t *testing.T) {
 // A thousand guesses at the same moment must not all be looked at before the first is
 // counted.
 func TestGuessesAtTheSameMomentCountEach(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	const guesses = 40
@@ -160,6 +169,7 @@ func TestGuessesAtTheSameMomentCountEach(t *testing.T) {
 }
 
 func TestAttemptsAreForgotten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	failTimes(t, p, 3, refused)
@@ -171,6 +181,7 @@ func TestAttemptsAreForgotten(t *testing.T) {
 }
 
 func TestFailuresAreAudited(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
 	failTimes(t, p, 5, refused)

@@ -17,6 +17,7 @@ func newBody(login string, grants ...service.Grant) map[string]any {
 }
 
 func TestWhoMayMakeAccounts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	auditor := service.Grant{Role: service.RoleAuditor}
 	const do = "POST /accounts"
@@ -62,6 +63,7 @@ func TestWhoMayMakeAccounts(t *testing.T) {
 
 // The database keeps duties apart even when the program forgets to ask.
 func TestRolesExcludeEachOtherInTheDatabase(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.create(t, "wang.li", officer())
 	for _, role := range []string{"auditor", "division-admin"} {
@@ -75,6 +77,7 @@ func TestRolesExcludeEachOtherInTheDatabase(t *testing.T) {
 }
 
 func TestTheSameFormSentTwiceMakesOneAccountAndShowsTheSameCode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := servicetest.Call{Do: "POST /accounts", As: servicetest.DivisionAdmin(), Key: "k",
 		Body: url.Values{"login": {"wang.li"}, "name": {"王丽"}, "grant": {"civil-affairs/officer"}}}
@@ -93,6 +96,7 @@ func TestTheSameFormSentTwiceMakesOneAccountAndShowsTheSameCode(t *testing.T) {
 }
 
 func TestATenantsAdministratorManagesItsOfficersOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	admin := w.activated(t, "the-admin", tenantAdmin())
 	mine := w.create(t, "mine", officer())
@@ -139,6 +143,7 @@ func TestATenantsAdministratorManagesItsOfficersOnly(t *testing.T) {
 }
 
 func TestManagingAccounts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	admin := w.activated(t, "the-admin", divisionAdmin())
 	c := w.create(t, "wang.li", officer())
@@ -169,6 +174,7 @@ func TestManagingAccounts(t *testing.T) {
 }
 
 func TestAResetTakesPasswordAndPhoneAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	r, err := w.Call("POST /accounts/"+p.login+"/reset", servicetest.DivisionAdmin(), nil)
@@ -189,6 +195,7 @@ func TestAResetTakesPasswordAndPhoneAway(t *testing.T) {
 }
 
 func TestListingAccounts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 55 {
 		w.create(t, fmt.Sprintf("user%02d", i), officer())
@@ -209,6 +216,7 @@ func TestListingAccounts(t *testing.T) {
 }
 
 func TestDefinitionIsSound(t *testing.T) {
+	t.Parallel()
 	d := identity.Definition(identity.Options{})
 	if err := service.Check([]service.Definition{d}); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestSessionsEndWithTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct {
 		name  string
@@ -44,6 +45,7 @@ func TestSessionsEndWithTime(t *testing.T) {
 }
 
 func TestATouchKeepsASessionButNotForEver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	want(t, p.signIn(), "")
@@ -77,6 +79,7 @@ func TestATouchKeepsASessionButNotForEver(t *testing.T) {
 }
 
 func TestOnlyTheProgramTouches(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", divisionAdmin())
 	body := map[string]string{"session": p.who().Session}
@@ -89,6 +92,7 @@ func TestOnlyTheProgramTouches(t *testing.T) {
 }
 
 func TestATokenThatIsNoneIsNobody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	token := p.token()
@@ -104,6 +108,7 @@ func TestATokenThatIsNoneIsNobody(t *testing.T) {
 }
 
 func TestWhatEndsSessionsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	operator := servicetest.Operator()
@@ -150,6 +155,7 @@ func TestWhatEndsSessionsAtOnce(t *testing.T) {
 }
 
 func TestADisabledAccountHasNoSessionWhateverItsRows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	w.Update(w.Division, func(tx *service.Tx) error { return tx.Exec(`UPDATE identity_account SET disabled = 1`) })
@@ -159,6 +165,7 @@ func TestADisabledAccountHasNoSessionWhateverItsRows(t *testing.T) {
 }
 
 func TestChangingThePassword(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	other := p.elsewhere("192.0.2.2")
@@ -193,6 +200,7 @@ func (p *person) failOnce() error {
 }
 
 func TestMyAccount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	other := w.activated(t, "li.na", officer())
@@ -216,6 +224,7 @@ func TestMyAccount(t *testing.T) {
 }
 
 func TestDevicesAreForgottenInTheEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	for range 12 {

@@ -72,7 +72,10 @@ func (h *handlers) tryToSignIn(ctx context.Context, r *service.Request, in signI
 		return service.Response{}, err
 	}
 	session, replaced := prepareSession(r), r.Principal.Session
-	// Who they say they are: a refusal's row in the audit names the account.
+	// Who they say they are: a refusal's row in the audit names the account. The page that
+	// follows is again that of whoever asked.
+	asked := r.Principal
+	defer func() { r.Principal = asked }()
 	r.Principal = service.Principal{Kind: service.Anonymous, Account: account.Login}
 	if err := h.begin(ctx, r, try); err != nil {
 		return service.Response{}, err

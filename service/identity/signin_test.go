@@ -13,6 +13,7 @@ import (
 )
 
 func TestSignIn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	invited := w.create(t, "invited", officer())
@@ -62,6 +63,7 @@ func TestSignIn(t *testing.T) {
 }
 
 func TestACodeIsTakenOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	want(t, p.signIn(), "")
@@ -75,6 +77,7 @@ func TestACodeIsTakenOnce(t *testing.T) {
 }
 
 func TestARepeatedFormSignsInOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	form := url.Values{"login": {p.login}, "password": {p.password}, "code": {p.code()}}
@@ -93,6 +96,7 @@ func TestARepeatedFormSignsInOnce(t *testing.T) {
 }
 
 func TestWhereSigningInLeads(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	for next, wanted := range map[string]string{
@@ -115,6 +119,7 @@ func TestWhereSigningInLeads(t *testing.T) {
 }
 
 func TestCookiesAreBoundToTheHostAndScriptsCannotReadThem(t *testing.T) {
+	t.Parallel()
 	for _, secure := range []bool{true, false} {
 		w := newWorldOver(t, secure)
 		p := w.activated(t, "wang.li", officer())
@@ -135,6 +140,7 @@ func TestCookiesAreBoundToTheHostAndScriptsCannotReadThem(t *testing.T) {
 }
 
 func TestSigningInEndsTheSessionThatTheBrowserHad(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.activated(t, "wang.li", officer())
 	old := p.token()
@@ -148,6 +154,7 @@ func TestSigningInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 }
 
 func TestNoSecretIsStoredReadably(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Update(w.Division, func(tx *service.Tx) error {
 		_, hash := identity.NewCode()
