@@ -36,10 +36,10 @@ type DB struct {
 	state   state
 	open    *batch // Has the write transaction.
 	pending *batch // Proposed; its outcome is not known. May still be open.
-	failed  error  // Why the replica has stopped.
 	warned  uint64 // The term in which the clock was complained about.
 
-	running running // Which closure's statement is on the write connection.
+	failed  atomic.Pointer[error] // Why the replica has stopped; set once, with mu held.
+	running running               // Which closure's statement is on the write connection.
 	readers pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
@@ -144,22 +144,24 @@ func (db *DB) failure() error {
 	if db.closed.Load() {
 		return ErrClosed
 	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	return db.failed
+	if err := db.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // fail stops the replica. The caller holds mu.
 func (db *DB) fail(err error) {
-	if db.failed != nil {
+	if db.failed.Load() != nil {
 		return
 	}
 	var sq *sqlError
 	if errors.As(err, &sq) && !sq.deterministic() {
 		err = fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	db.failed = fmt.Errorf("replica of %s has stopped at index %d: %w", db.id, db.state.applied, err)
-	db.log.Error("a replica has stopped; it serves nothing until it is rebuilt", "err", db.failed)
+	err = fmt.Errorf("replica of %s has stopped at index %d: %w", db.id, db.state.applied, err)
+	db.failed.Store(&err)
+	db.log.Error("a replica has stopped; it serves nothing until it is rebuilt", "err", err)
 	db.rollback()
 	db.applied.notify()
 	db.tasks.Add(1)

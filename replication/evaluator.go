@@ -88,11 +88,8 @@ func (db *DB) begin() (*batch, error) {
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if db.failed != nil {
-		return nil, db.failed
-	}
-	if db.closed.Load() {
-		return nil, ErrClosed
+	if err := db.failure(); err != nil {
+		return nil, err
 	}
 	if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
@@ -294,7 +291,7 @@ func (db *DB) conclude(b *batch, err error) {
 		db.rollback()
 	}
 	db.pending = nil
-	result, index, failed := b.result, b.index, db.failed
+	result, index, failed := b.result, b.index, db.failed.Load()
 	db.mu.Unlock()
 	switch {
 	case result == committed:
@@ -304,7 +301,7 @@ func (db *DB) conclude(b *batch, err error) {
 	case certainlyNot(err):
 		b.answer(0, db.notLeader(), false)
 	case failed != nil:
-		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, failed), false)
+		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, *failed), false)
 	default:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err), false)
 	}

@@ -102,3 +102,27 @@ func Direct(t testing.TB, db *DB, sql string) {
 
 // Install is what a follower does with a received copy.
 func Install(db *DB, r io.Reader) error { return db.install(r) }
+
+// SampleEntry is an encoded entry with every kind of value.
+func SampleEntry() []byte {
+	var r recorder
+	for range 2 {
+		r.begin()
+		r.add(recorded{sql: "INSERT", failure: 19, rowid: -5, changes: 1 << 40, args: []any{nil, int64(-7), 2.5, "text", []byte{1}, []byte{}}})
+		r.add(recorded{sql: "UPDATE", rowid: 1})
+		r.keep()
+	}
+	r.begin()
+	r.add(recorded{sql: "DROPPED"})
+	r.drop()
+	return r.entry(proposalID{1, 2}, 300, -4).encode()
+}
+
+// ReadEntry decodes an entry to its end.
+func ReadEntry(b []byte) error {
+	e, err := decodeEntry(b)
+	if err != nil {
+		return err
+	}
+	return e.each(func(bool) error { return nil }, func(recorded) error { return nil })
+}

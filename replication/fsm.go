@@ -31,7 +31,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	defer db.mu.Unlock()
 	a := applying{db: db, state: db.state}
 	for _, l := range logs {
-		if l.Type != raft.LogCommand || l.Index <= a.state.applied || db.failed != nil {
+		if l.Type != raft.LogCommand || l.Index <= a.state.applied || db.failed.Load() != nil {
 			continue
 		}
 		e, err := decodeEntry(l.Data)
@@ -42,7 +42,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			db.fail(fmt.Errorf("apply entry %d: %w", l.Index, err))
 		}
 	}
-	if a.begun && db.failed == nil {
+	if a.begun && db.failed.Load() == nil {
 		a.commit()
 	}
 	return make([]any, len(logs))

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,4 +58,85 @@ func TestUpdateThenView(t *testing.T) {
 	if !errors.Is(err, replication.ErrNoRows) {
 		t.Errorf("a query without a row: %v", err)
 	}
+}
+
+func TestAClosedDatabaseSaysSo(t *testing.T) {
+	o := replicationtest.Options(t, "n1")
+	e, err := replication.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replication.Open(o); err == nil {
+		t.Error("two engines share a folder")
+	}
+	for _, id := range []replication.DatabaseID{"", "x", "a/b/c", "../x", "A/b", "a/" + replication.DatabaseID(strings.Repeat("b", 41))} {
+		if _, err := e.OpenDB(id, replication.DBOptions{}); err == nil {
+			t.Errorf("%q was opened", id)
+		}
+	}
+	founders := replication.DBOptions{Voters: []replication.NodeID{"n1"}}
+	db, err := e.OpenDB("b/two", founders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.OpenDB("b/two", founders); err == nil {
+		t.Error("a database was opened twice")
+	}
+	if _, err := e.OpenDB("a/one", founders); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Databases(); len(got) != 2 || got[0] != "a/one" {
+		t.Errorf("databases %v", got)
+	}
+	if err := e.CloseDB("b/two"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := e.DB("b/two"); ok {
+		t.Error("a closed database is listed")
+	}
+	if _, err := db.Update(ctx, func(*replication.Tx) error { return nil }); !errors.Is(err, replication.ErrClosed) {
+		t.Errorf("update: %v", err)
+	}
+	if err := db.View(ctx, replication.Local, func(*replication.View) error { return nil }); !errors.Is(err, replication.ErrClosed) {
+		t.Errorf("view: %v", err)
+	}
+	if err := db.WaitApplied(ctx, 99); !errors.Is(err, replication.ErrClosed) {
+		t.Errorf("wait: %v", err)
+	}
+	if s := db.Status(); s.Err == "" || s.Role != "stopped" {
+		t.Errorf("status %+v", s)
+	}
+	if db, err = e.OpenDB("b/two", founders); err != nil {
+		t.Fatal(err)
+	}
+	replicationtest.Await(t, "it leads again", db.IsLeader)
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.OpenDB("c/three", founders); !errors.Is(err, replication.ErrClosed) {
+		t.Errorf("open after the close: %v", err)
+	}
+}
+
+func TestEntriesThatAreDamagedAreRefused(t *testing.T) {
+	good := replication.SampleEntry()
+	if err := replication.ReadEntry(good); err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		if err := replication.ReadEntry(good[:n]); err == nil {
+			t.Errorf("the first %d of %d bytes were taken for an entry", n, len(good))
+		}
+	}
+	if err := replication.ReadEntry(append([]byte{9}, good[1:]...)); err == nil || !strings.Contains(err.Error(), "format 9") {
+		t.Errorf("a later format: %v", err)
+	}
+	if err := replication.ReadEntry(append(good, 0)); err == nil {
+		t.Error("a longer one was taken")
+	}
+}
+
+func FuzzEntry(f *testing.F) {
+	f.Add(replication.SampleEntry())
+	f.Fuzz(func(t *testing.T, b []byte) { _ = replication.ReadEntry(b) }) // It must not panic or hang.
 }

@@ -129,7 +129,7 @@ func (c *conn) interrupt() {
 	}
 }
 
-func (c *conn) inTransaction() bool { return C.tb_autocommit(c.db) == 0 }
+func (c *conn) inTransaction() bool { return !c.closed && C.tb_autocommit(c.db) == 0 }
 func (c *conn) resetRowID()         { C.tb_reset_rowid(c.db) }
 func (c *conn) deferredKeys() bool  { return C.tb_deferred_keys(c.db) != 0 }
 
