@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,14 @@ var ErrNewerData = errors.New("service: the data was written by a newer tongban;
 
 // Migrate brings a database to the newest schema of the definitions, on its leader. Each
 // migration is one Update. It returns ErrNewerData when the database is ahead.
+//
+// A database that is up to date already is only read: leaders change in their dozens when
+// a node dies, and people wait for their first write meanwhile.
 func Migrate(ctx context.Context, db *DB, scope Scope, defs []Definition) error {
+	current, err := isCurrent(ctx, db, scope, defs)
+	if err != nil || current {
+		return err
+	}
 	if err := db.Update(ctx, func(tx *Tx) error {
 		for _, s := range base {
 			if err := tx.Exec(s); err != nil {
@@ -115,6 +123,37 @@ func Migrate(ctx context.Context, db *DB, scope Scope, defs []Definition) error 
 	return nil
 }
 
+var baseName = regexp.MustCompile(`IF NOT EXISTS (\w+)`)
+
+// isCurrent reports whether every object of the base schema and every known migration is
+// there. It returns ErrNewerData like Migrate.
+func isCurrent(ctx context.Context, db *DB, scope Scope, defs []Definition) (current bool, err error) {
+	err = db.View(ctx, replication.Local, func(v *View) error {
+		for _, s := range base {
+			var n int
+			if err := v.QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = ?`, baseName.FindStringSubmatch(s)[1]).Scan(&n); err != nil || n == 0 {
+				return err
+			}
+		}
+		for _, d := range defs {
+			list, err := migrationsOf(d, scope)
+			if err != nil {
+				return err
+			}
+			var have int
+			if err := v.QueryRow(`SELECT count(*) FROM service_migration WHERE service = ?`, d.Name).Scan(&have); err != nil || have < len(list) {
+				return err
+			}
+			if err := notNewer(v, d.Name, list); err != nil {
+				return err
+			}
+		}
+		current = true
+		return nil
+	})
+	return current, err
+}
+
 func (db *DB) apply(ctx context.Context, service string, m migration) error {
 	statements, err := replication.SplitSQL(m.script)
 	if err != nil {
@@ -137,21 +176,23 @@ func (db *DB) apply(ctx context.Context, service string, m migration) error {
 }
 
 func checkNotNewer(ctx context.Context, db *DB, service string, list []migration) error {
+	return db.View(ctx, replication.Local, func(v *View) error { return notNewer(v, service, list) })
+}
+
+func notNewer(q Querier, service string, list []migration) error {
 	newest := 0
 	if len(list) > 0 {
 		newest = list[len(list)-1].version
 	}
-	return db.View(ctx, replication.Local, func(v *View) error {
-		var have int
-		if err := v.QueryRow(`SELECT coalesce(max(version), 0) FROM service_migration WHERE service = ?`,
-			service).Scan(&have); err != nil {
-			return err
-		}
-		if have > newest {
-			return fmt.Errorf("%w (%s: schema %d, this program knows %d)", ErrNewerData, service, have, newest)
-		}
-		return nil
-	})
+	var have int
+	if err := q.QueryRow(`SELECT coalesce(max(version), 0) FROM service_migration WHERE service = ?`,
+		service).Scan(&have); err != nil {
+		return err
+	}
+	if have > newest {
+		return fmt.Errorf("%w (%s: schema %d, this program knows %d)", ErrNewerData, service, have, newest)
+	}
+	return nil
 }
 
 // Epoch names this database since it was founded or last restored from a backup: counters

@@ -59,6 +59,7 @@ type Node struct {
 type Setting struct {
 	Binary   string    // The running program.
 	Nodes    int       // 3.
+	Keep     bool      // Leave the folder after a start that failed.
 	Progress *Progress // Says nothing.
 }
 
@@ -81,7 +82,7 @@ func Start(ctx context.Context, s Setting) (*District, error) {
 	}
 	d := &District{Dir: dir, binary: s.Binary, say: s.Progress, http: newBrowser()}
 	if err := d.start(ctx, s.Nodes); err != nil {
-		return nil, errors.Join(err, d.Close(false))
+		return nil, errors.Join(err, d.Close(s.Keep))
 	}
 	return d, nil
 }
@@ -153,23 +154,26 @@ func (d *District) add(ctx context.Context, name, dir string) error {
 	return d.Run(ctx, n)
 }
 
-// Run starts the process of a node that does not run, and returns when it answers people.
-func (d *District) Run(ctx context.Context, n *Node) error {
-	log := filepath.Join(d.Dir, n.Name+".log")
-	p, err := startProcess("node "+n.Name, log, d.binary, "run", "--config", n.Config.File)
-	if err != nil {
-		return err
+// Run starts the processes of nodes that do not run, and returns when they answer people:
+// one that is without a majority does not.
+func (d *District) Run(ctx context.Context, nodes ...*Node) error {
+	for _, n := range nodes {
+		p, err := startProcess("node "+n.Name, filepath.Join(d.Dir, n.Name+".log"), d.binary, "run", "--config", n.Config.File)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		n.proc = p
+		d.mu.Unlock()
 	}
-	d.mu.Lock()
-	n.proc = p
-	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	err = d.await(ctx, "node "+n.Name+" answers", func() error { return d.http.healthy(ctx, n.URL) })
-	if err != nil {
-		return err
+	for _, n := range nodes {
+		if err := d.await(ctx, "node "+n.Name+" answers", func() error { return d.http.healthy(ctx, n.URL) }); err != nil {
+			return err
+		}
+		d.say.Step("node %s runs: process %d, %s", n.Name, d.PID(n), n.URL)
 	}
-	d.say.Step("node %s runs: process %d, %s", n.Name, p.pid(), n.URL)
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tongban/service/catalog"
 	catalogdemo "tongban/service/catalog/demo"
 )
@@ -44,14 +46,26 @@ func ReadCatalog(path string) (Catalog, error) {
 	return c, nil
 }
 
+// atOnce is how many departments are made, or imported, at the same time: as many as the
+// command for operators does.
+const atOnce = 8
+
 // CreateTenants makes a tenant of each department that has none, at the first node's admin
 // socket, and returns when all their databases are on all nodes.
 func (d *District) CreateTenants(ctx context.Context, c Catalog) error {
+	g, making := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for _, one := range c.Departments {
-		in := map[string]any{"slug": one.Slug, "name": one.Name, "codes": one.Codes}
-		if err := d.Nodes[0].Admin.Post(ctx, "/tenants", in, nil); err != nil {
-			return fmt.Errorf("create the tenant %s (%s): %w", one.Slug, one.Name, err)
-		}
+		g.Go(func() error {
+			in := map[string]any{"slug": one.Slug, "name": one.Name, "codes": one.Codes}
+			if err := d.Nodes[0].Admin.Post(making, "/tenants", in, nil); err != nil {
+				return fmt.Errorf("create the tenant %s (%s): %w", one.Slug, one.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	return d.Settle(ctx)
 }
@@ -67,17 +81,25 @@ type Imported struct {
 func (d *District) Import(ctx context.Context, c Catalog) (Imported, error) {
 	var sum Imported
 	start := time.Now()
-	for _, one := range c.Departments {
-		var r catalog.Result
-		in := map[string]any{"file": c.File, "rows": one.Rows}
-		if err := d.Nodes[0].Admin.Post(ctx, "/t/"+one.Slug+"/items/import", in, &r); err != nil {
-			return sum, fmt.Errorf("import the items of %s: %w", one.Name, err)
-		}
+	results := make([]catalog.Result, len(c.Departments))
+	g, importing := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, one := range c.Departments {
+		g.Go(func() error {
+			in := map[string]any{"file": c.File, "rows": one.Rows}
+			if err := d.Nodes[0].Admin.Post(importing, "/t/"+one.Slug+"/items/import", in, &results[i]); err != nil {
+				return fmt.Errorf("import the items of %s: %w", one.Name, err)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	sum.Took = time.Since(start)
+	for _, r := range results {
 		sum.Published += r.Published
 		sum.Quarantined += r.Quarantined
 	}
-	sum.Took = time.Since(start)
-	return sum, nil
+	return sum, err
 }
 
 // count returns how many items the division's search knows, and how many rows wait.

@@ -47,7 +47,7 @@ func Script(ctx context.Context, o Options) (sum Summary, err error) {
 	if s.catalog, err = ReadCatalog(o.Items); err != nil {
 		return s.sum, err
 	}
-	if s.d, err = Start(ctx, Setting{Binary: o.Binary, Progress: o.Progress}); err != nil {
+	if s.d, err = Start(ctx, Setting{Binary: o.Binary, Keep: o.Keep, Progress: o.Progress}); err != nil {
 		return s.sum, err
 	}
 	for _, step := range []func(context.Context) error{
@@ -248,10 +248,8 @@ func (d *District) stopAtEqualIndex(ctx context.Context) ([]map[replication.Data
 			return nil, fmt.Errorf("after %d stops the replicas of %s are still at different indexes", try, behind)
 		}
 		d.say.Step("%s moved on while the nodes stopped; once more", behind)
-		for _, n := range d.Nodes {
-			if err := d.Run(ctx, n); err != nil {
-				return nil, err
-			}
+		if err := d.Run(ctx, d.Nodes...); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -21,7 +21,7 @@ func Show(ctx context.Context, out io.Writer, o Options) (err error) {
 	if len(c.Departments) < 2 {
 		return fmt.Errorf("the items are of %d department; the demonstration needs two", len(c.Departments))
 	}
-	d, err := Start(ctx, Setting{Binary: o.Binary, Progress: o.Progress})
+	d, err := Start(ctx, Setting{Binary: o.Binary, Keep: o.Keep, Progress: o.Progress})
 	if err != nil {
 		return stoppedOnPurpose(ctx, err)
 	}
