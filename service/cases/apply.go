@@ -2,7 +2,6 @@ package cases
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -107,11 +106,15 @@ func (h *handlers) apply(ctx context.Context, r *service.Request) (service.Respo
 	if err != nil {
 		return service.Response{}, err
 	}
-	secret, token := newSecret(), newToken() // Here: a transaction may run twice.
-	out, err := r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
-		if wrong := a.check(tx.Now()); wrong != nil {
-			return service.Response{}, wrong
+	if wrong := a.check(r.Now()); wrong != nil {
+		form, err := h.applyForm(ctx, r)
+		if err != nil {
+			return service.Response{}, err
 		}
+		return form, wrong
+	}
+	secret, token := newSecret(), newToken() // Here: a transaction may run twice.
+	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
 		c, err := apply(tx, h.cal, r.Site.Code, r.Tenant, a, func(number string) []byte { return secretHash(number, secret) },
 			by{r.Principal, Applicant})
 		if err != nil {
@@ -126,15 +129,6 @@ func (h *handlers) apply(ctx context.Context, r *service.Request) (service.Respo
 			h.cookie(receiptCookie, secret, path+"/receipt", receiptLife)}
 		return out, nil
 	})
-	var refusal *service.Error
-	if !errors.As(err, &refusal) || refusal.Code != service.Invalid {
-		return out, err
-	}
-	form, formErr := h.applyForm(ctx, r)
-	if formErr != nil {
-		return service.Response{}, formErr
-	}
-	return form, err
 }
 
 const (

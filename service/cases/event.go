@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"tongban/replication"
@@ -28,6 +29,14 @@ type Event struct {
 	Content string    `json:"content,omitempty"` // Of the first event: hash of what was applied for.
 	Prev    string    `json:"prev"`              // Hash of the event before.
 	Hash    string    `json:"hash"`
+}
+
+// Lines returns the text line by line, as it was written.
+func (e Event) Lines() []string {
+	if e.Text == "" {
+		return nil
+	}
+	return strings.Split(e.Text, "\n")
 }
 
 // hashName is the algorithm, so that another can come later.

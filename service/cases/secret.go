@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"errors"
 	"strings"
 	"time"
 
@@ -88,8 +89,10 @@ var (
 )
 
 // guess checks the secret of a number on the leader. The refusals ErrNoSuchCase and
-// ErrSlowDown come back as a value: what they count must be committed. id is random.
-func guess(tx *service.Tx, number, secret string, id []byte) (c Case, refusal *service.Error, err error) {
+// ErrSlowDown come back as a value: what they count must be committed. id is random. Wrong
+// secrets of real cases are audited; numbers that nobody has would let anybody fill the
+// audit.
+func guess(tx *service.Tx, number, secret string, id []byte, who service.Principal) (c Case, refusal *service.Error, err error) {
 	if err := tx.Exec(`DELETE FROM cases_guess WHERE at < ?`, tx.Now().Add(-guessWindow)); err != nil {
 		return c, nil, err
 	}
@@ -105,7 +108,7 @@ func guess(tx *service.Tx, number, secret string, id []byte) (c Case, refusal *s
 	switch {
 	case err == nil:
 		want = c.secret
-	case service.AsError(err).Reason != service.ErrNotFound.Reason:
+	case !errors.Is(err, service.ErrNotFound):
 		return c, nil, err
 	}
 	if subtle.ConstantTimeCompare(want, secretHash(number, secret)) == 1 && c.ID != 0 {
@@ -114,7 +117,11 @@ func guess(tx *service.Tx, number, secret string, id []byte) (c Case, refusal *s
 	if err := tx.Exec(`INSERT INTO cases_guess (id, number, at) VALUES (?, ?, ?)`, id, tokenHash(number), tx.Now()); err != nil {
 		return c, nil, err
 	}
-	return Case{}, ErrNoSuchCase, nil
+	err = nil
+	if c.ID != 0 {
+		err = tx.Record(service.Event{What: "cases.track", Subject: number, Who: who, Refused: ErrNoSuchCase.Reason})
+	}
+	return Case{}, ErrNoSuchCase, err
 }
 
 // guessWait returns how long the next guess at the number must wait.

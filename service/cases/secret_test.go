@@ -18,8 +18,8 @@ func track(number, secret string) url.Values {
 func TestACaseIsTrackedWithNumberAndSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
-	other1 := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
+	other1 := w.file(w.promised.Code)
 	at := base + "/track/" + c.Number
 	// From the division's form to the tenant's, without an address that holds the secret.
 	led := w.must("POST /track", servicetest.Citizen(), track(strings.ToLower(c.Number), c.Secret))
@@ -56,7 +56,7 @@ func TestACaseIsTrackedWithNumberAndSecret(t *testing.T) {
 func TestTheReceiptShowsTheSecretToTheBrowserThatApplied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	at := "GET " + base + "/track/" + c.Number + "/receipt"
 	if seen := servicetest.Text(t, w.must(at, servicetest.Citizen(), nil, c.cookies...)); !strings.Contains(seen, c.Secret) {
 		t.Errorf("the receipt lacks the secret: %s", seen)
@@ -73,7 +73,7 @@ func TestTheReceiptShowsTheSecretToTheBrowserThatApplied(t *testing.T) {
 func TestAWrongSecretAndAWrongNumberHaveOneAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	n, _ := ParseNumber(c.Number)
 	n.Sequence = 4711
 	nobody := n.String()
@@ -96,7 +96,7 @@ func TestAWrongSecretAndAWrongNumberHaveOneAnswer(t *testing.T) {
 func TestGuessingIsSlowedDownPerNumberAndLocksNobodyOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c, d := w.file(w.promisedAt), w.file(w.promisedAt)
+	c, d := w.file(w.promised.Code), w.file(w.promised.Code)
 	n, _ := ParseNumber(c.Number)
 	n.Sequence = 4711
 	for _, number := range []string{c.Number, n.String()} { // Whether anybody has it or not.
@@ -150,7 +150,7 @@ func TestSecretsAreReadAsPeopleType(t *testing.T) {
 func TestARestoredDatabaseNeverUsesANumberAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	a := w.file(w.promisedAt)
+	a := w.file(w.promised.Code)
 	w.Update(w.db(), func(tx *service.Tx) error { // What a restore of a backup from before the case does.
 		for _, sql := range []string{`DELETE FROM cases_case`, `DELETE FROM cases_event`, `DELETE FROM cases_material`, `DELETE FROM service_sequence WHERE name GLOB 'cases.*'`,
 			`INSERT INTO service_meta (key, value) VALUES ('epoch', '01JD5')`} {
@@ -160,7 +160,7 @@ func TestARestoredDatabaseNeverUsesANumberAgain(t *testing.T) {
 		}
 		return nil
 	})
-	b := w.file(w.promisedAt)
+	b := w.file(w.promised.Code)
 	na, _ := ParseNumber(a.Number)
 	nb, _ := ParseNumber(b.Number)
 	if na.Epoch != "000" || nb.Epoch != epochMark("01JD5") || a.Number == b.Number || na.Sequence != nb.Sequence {

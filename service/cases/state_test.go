@@ -56,9 +56,9 @@ func (w *world) at(s State, instant bool) (Case, bool) {
 	if way == nil {
 		return Case{}, false
 	}
-	code := w.promisedAt
+	code := w.promised.Code
 	if instant {
-		code = w.instAt
+		code = w.instant.Code
 	}
 	number := w.file(code).Number
 	for _, m := range way {

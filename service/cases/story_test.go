@@ -17,7 +17,7 @@ import (
 func TestACaseFromApplicationToArchive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	if _, err := ParseNumber(c.Number); err != nil || len(c.Secret) != secretLength {
 		t.Fatalf("receipt %+v", c.Receipt)
 	}
@@ -55,7 +55,7 @@ func TestACaseFromApplicationToArchive(t *testing.T) {
 func TestAnInstantItemIsDecidedRightAfterAcceptance(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.instAt)
+	c := w.file(w.instant.Code)
 	w.do(c.Number, Accept, nil)
 	w.do(c.Number, Grant, url.Values{"text": {"准予登记"}})
 	w.do(c.Number, Close, nil)
@@ -72,7 +72,7 @@ func TestWrongApplicationsComeBackWithWhatIsWrong(t *testing.T) {
 		f.Set(name, value)
 		return f
 	}
-	apply := "POST " + applyURL(w.promisedAt)
+	apply := "POST " + applyURL(w.promised.Code)
 	w.Run(t, []servicetest.Scenario{
 		{Name: "no name", Call: servicetest.Call{Do: apply, Body: change("name", "  ")}, Want: "invalid", Has: []string{"name:cases.bad_name"}},
 		{Name: "a wrong check character", Call: servicetest.Call{Do: apply, Body: change("id_number", "110105194912310021")}, Want: "invalid",
@@ -83,10 +83,10 @@ func TestWrongApplicationsComeBackWithWhatIsWrong(t *testing.T) {
 		{Name: "a note that is too long", Call: servicetest.Call{Do: apply, Body: change("note", strings.Repeat("长", maxText+1))}, Want: "invalid", Has: []string{"note:"}},
 		{Name: "a body over its limit", Call: servicetest.Call{Do: apply, Body: change("note", strings.Repeat("a", 2<<20))}, Want: "too_large"},
 		{Name: "an unknown item", Call: servicetest.Call{Do: "POST " + applyURL("no-such-item"), Body: application()}, Want: "catalog.no_item"},
-		{Name: "an item of another department", Call: servicetest.Call{Do: "POST /t/" + other + "/items/" + url.PathEscape(w.promisedAt) + "/apply", Body: application()}, Want: "catalog.no_item"},
+		{Name: "an item of another department", Call: servicetest.Call{Do: "POST /t/" + other + "/items/" + url.PathEscape(w.promised.Code) + "/apply", Body: application()}, Want: "catalog.no_item"},
 		{Name: "the form of an unknown item", Call: servicetest.Call{Do: "GET " + applyURL("no-such-item")}, Want: "catalog.no_item"},
 		{Name: "JSON with a field nobody knows", Call: servicetest.Call{Do: apply, Body: map[string]any{"name": "x", "dog": 1}}, Want: "invalid"},
-		{Name: "the form names materials", Call: servicetest.Call{Do: "GET " + applyURL(w.promisedAt)}, Has: []string{w.promised.Materials[0].Name}},
+		{Name: "the form names materials", Call: servicetest.Call{Do: "GET " + applyURL(w.promised.Code)}, Has: []string{"单位成立批准文件"}},
 	})
 	if n := w.Count(w.db(), `SELECT count(*) FROM cases_case`); n != 0 {
 		t.Errorf("%d cases were made", n)
@@ -100,7 +100,7 @@ func TestWrongApplicationsComeBackWithWhatIsWrong(t *testing.T) {
 func TestAFormPostedAgainGivesTheSameReceipt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	call := servicetest.Call{Do: "POST " + applyURL(w.promisedAt), Body: application(), Key: "the same"}
+	call := servicetest.Call{Do: "POST " + applyURL(w.promised.Code), Body: application(), Key: "the same"}
 	var receipts [2]Receipt
 	var cookies [2][]*http.Cookie
 	for i := range receipts {
@@ -117,7 +117,9 @@ func TestAFormPostedAgainGivesTheSameReceipt(t *testing.T) {
 	if len(cookies[1]) != 2 || cookies[0][0].Value != cookies[1][0].Value {
 		t.Errorf("cookies %v, then %v", cookies[0], cookies[1])
 	}
-	call.Body = url.Values{"name": {"another"}}
+	changed := application()
+	changed.Set("name", "李小红")
+	call.Body = changed
 	if _, err := w.Do(call); servicetest.Reason(err) != "key_reused" {
 		t.Errorf("the key with another body: %v", err)
 	}
@@ -129,7 +131,7 @@ func TestAFormPostedAgainGivesTheSameReceipt(t *testing.T) {
 func TestOfficersOfAnotherDepartmentSeeNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	stranger, visitor := servicetest.Officer(other), servicetest.Citizen()
 	var table []servicetest.Scenario
 	for _, do := range []string{"GET " + base + "/cases", "GET " + base + "/cases/" + c.Number, "GET " + base + "/cases/" + c.Number + "/accept",
@@ -156,7 +158,7 @@ func TestOfficersOfAnotherDepartmentSeeNothing(t *testing.T) {
 func TestPersonalDataIsInNoAuditAndNoSecretIsStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	w.refused("cases.no_such_case", "POST "+base+"/track", servicetest.Citizen(), url.Values{"number": {c.Number}, "secret": {"WRONGONE"}})
 	w.do(c.Number, Correct, nil)
 	tables := []string{"audit_event", "service_feed", "service_request", "cases_visit", "cases_guess", "cases_event"}
@@ -204,7 +206,7 @@ func TestPersonalDataIsInNoAuditAndNoSecretIsStored(t *testing.T) {
 func TestTwoOfficersDecideAtOnceAndOneWins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	w.do(c.Number, Accept, nil)
 	w.do(c.Number, Begin, nil)
 	version := w.form(c.Number, Grant, nil)
@@ -242,7 +244,7 @@ func (s State) isDecision() bool { return s == Granted || s == Denied }
 func TestAFormThatIsOldOrEmptyIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	officer := servicetest.Officer(home)
 	at := base + "/cases/" + c.Number
 	w.do(c.Number, Receive, nil)
@@ -263,7 +265,7 @@ func TestAFormThatIsOldOrEmptyIsRefused(t *testing.T) {
 func TestTheApplicantCorrectsOnceAndTheDepartmentCannotAskAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	at := base + "/track/" + c.Number
 	w.do(c.Number, Correct, url.Values{"text": {"请补交户口簿"}})
 	seen := servicetest.Text(t, w.must("GET "+at, servicetest.Citizen(), nil, c.cookies...))
@@ -289,12 +291,12 @@ func TestTheApplicantCorrectsOnceAndTheDepartmentCannotAskAgain(t *testing.T) {
 func TestTheApplicantWithdrawsUntilItIsDecided(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	at := "POST " + base + "/track/" + c.Number + "/withdraw"
 	w.refused("cases.stale", at, servicetest.Citizen(), url.Values{"version": {"7"}}, c.cookies...)
 	w.must(at, servicetest.Citizen(), url.Values{"version": {"1"}}, c.cookies...)
 	w.refused("cases.not_now", at, servicetest.Citizen(), url.Values{"version": {"2"}}, c.cookies...)
-	d := w.file(w.instAt)
+	d := w.file(w.instant.Code)
 	w.do(d.Number, Accept, nil)
 	w.do(d.Number, Deny, nil)
 	w.refused("cases.not_now", "POST "+base+"/track/"+d.Number+"/withdraw", servicetest.Citizen(), url.Values{"version": {"3"}}, d.cookies...)
@@ -304,7 +306,7 @@ func TestTheApplicantWithdrawsUntilItIsDecided(t *testing.T) {
 func TestExtendingIsTheHeadsAndHappensOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	w.do(c.Number, Accept, nil)
 	w.do(c.Number, Extend, nil)
 	w.refused("cases.extended_once", "POST "+base+"/cases/"+c.Number+"/extend", servicetest.TenantAdmin(home), w.form(c.Number, Extend, nil))
@@ -315,9 +317,9 @@ func TestTheListIsSearchedFilteredAndPaged(t *testing.T) {
 	w := newWorld(t)
 	var last filed
 	for range perPage + 1 {
-		last = w.file(w.promisedAt)
+		last = w.file(w.promised.Code)
 	}
-	done := w.file(w.instAt)
+	done := w.file(w.instant.Code)
 	w.do(done.Number, Annul, nil)
 	get := func(query string) (l Listing) {
 		servicetest.Decode(t, w.must("GET "+base+"/cases?"+query, servicetest.Officer(home), nil), &l)

@@ -36,7 +36,7 @@ func findForm(r *service.Request, number string) service.Response {
 
 // askAgain sends somebody who may not see the case (any more) to the form.
 func (h *handlers) askAgain(r *service.Request, cause error) (service.Response, error) {
-	if service.AsError(cause).Reason != ErrAskSecret.Reason {
+	if !errors.Is(cause, ErrAskSecret) {
 		return service.Response{}, cause
 	}
 	return findForm(r, r.PathValue("number")), cause
@@ -110,11 +110,8 @@ func (h *handlers) guess(ctx context.Context, r *service.Request, number, secret
 	id := make([]byte, 16)
 	rand.Read(id)
 	err = r.DB.Update(ctx, func(tx *service.Tx) (err error) {
-		c, refusal, err = guess(tx, number, secret, id)
-		if err != nil || refusal == nil || refusal.Reason != ErrNoSuchCase.Reason {
-			return err
-		}
-		return tx.Record(service.Event{What: "cases.track", Subject: number, Who: r.Principal, Refused: refusal.Reason})
+		c, refusal, err = guess(tx, number, secret, id, r.Principal)
+		return err
 	})
 	return c, refusal, err
 }
@@ -222,10 +219,10 @@ var ahead = []struct {
 	before []State
 	title  string
 }{
-	{judging, "cases.event.accept"},
-	{[]State{Accepted, Review, Special, Paused}, "cases.decision"},
-	{[]State{Granted, Denied}, "cases.event.close"},
-	{[]State{Closed}, "cases.event.deliver"},
+	{judging, "cases.step_accept"},
+	{[]State{Accepted, Review, Special, Paused}, "cases.step_decide"},
+	{[]State{Granted, Denied}, "cases.step_close"},
+	{[]State{Closed}, "cases.step_deliver"},
 }
 
 // stepsOf returns what happened, where the case stands, and what is still to come.
@@ -294,7 +291,7 @@ func (h *handlers) citizenAgain(ctx context.Context, r *service.Request, out ser
 	if !errors.As(cause, &refusal) {
 		return out, cause
 	}
-	if refusal.Reason == ErrAskSecret.Reason {
+	if errors.Is(cause, ErrAskSecret) {
 		return h.askAgain(r, cause)
 	}
 	if refusal.Code != service.Invalid && refusal.Code != service.Conflict {

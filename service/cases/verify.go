@@ -1,6 +1,8 @@
 package cases
 
 import (
+	"errors"
+
 	"tongban/replication"
 	"tongban/service"
 )
@@ -47,7 +49,7 @@ func Verify(q service.Querier) (Report, error) {
 	r.Cases = len(numbers)
 	for _, number := range numbers {
 		c, err := ReadCase(q, number)
-		if service.AsError(err).Reason == ErrBadNumber.Reason && err != nil {
+		if errors.Is(err, ErrBadNumber) {
 			r.fault(number, "this is no receipt number")
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	for _, a := range []Action{Accept, Begin, Deny} {
 		w.do(c.Number, a, nil)
 	}
@@ -55,7 +55,7 @@ func TestReceiptsAreStreamedInOrder(t *testing.T) {
 	w := newWorld(t)
 	var want, got []string
 	for range 3 {
-		want = append(want, w.file(w.promisedAt).Number)
+		want = append(want, w.file(w.promised.Code).Number)
 	}
 	w.View(w.db(), func(v *service.View) error {
 		return Receipts(v, func(n string) error {

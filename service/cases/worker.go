@@ -3,6 +3,7 @@ package cases
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tongban/division/calendar"
@@ -21,37 +22,56 @@ const (
 // program is the worker as an actor.
 var program = by{service.Principal{Kind: service.System, Account: "worker:cases", Name: "tongban"}, Program}
 
-// work accepts what the department was silent about, and counts provisional deadlines
-// again: a newer program may know the calendar of another year.
+// work accepts what the department was silent about, and counts the deadlines again when
+// this program knows the calendar of more years than the one that wrote them.
 func work(ctx context.Context, env service.Env) error {
 	cal := calendar.Default()
+	silence := Act{Action: Silence, by: program}
 	accept := func(tx *service.Tx, c Case) error {
-		m, err := allowed(c, Act{Action: Silence, by: program}, cal, tx.Now())
+		m, err := allowed(c, silence, cal, tx.Now())
 		if err != nil {
-			return nil // Its deadline has moved, or somebody was quicker.
+			return nil // Somebody was quicker.
 		}
-		return c.move(tx, cal, m, Act{Action: Silence, by: program}, "")
+		return c.move(tx, cal, m, silence, "")
 	}
-	if err := eachBatch(ctx, env.DB, accept, `state IN ('submitted', 'received', 'resubmitted') AND due < ?2`); err != nil {
+	if err := eachBatch(ctx, env.DB, accept, `state IN ('submitted', 'received', 'resubmitted') AND due < ?`, env.Now()); err != nil {
 		return fmt.Errorf("accept by silence: %w", err)
+	}
+	if err := recount(ctx, env.DB, cal); err != nil {
+		return fmt.Errorf("count deadlines again: %w", err)
+	}
+	return nil
+}
+
+// recount brings the deadlines up to the calendar: the notice for a year decides the
+// provisional ones and may move days at the end of the year before.
+func recount(ctx context.Context, db *service.DB, cal calendar.Calendar) error {
+	var known int
+	err := db.View(ctx, replication.Local, func(v *service.View) error {
+		return v.QueryRow(`SELECT count(*) FROM cases_calendar WHERE until = ?`, cal.Until()).Scan(&known)
+	})
+	if err != nil || known > 0 {
+		return err
 	}
 	again := func(tx *service.Tx, c Case) error {
 		due, provisional := c.due(cal, tx.Now())
 		return tx.Exec(`UPDATE cases_case SET due = ?1, provisional = ?2 WHERE id = ?3 AND (due IS NOT ?1 OR provisional IS NOT ?2)`,
 			due, provisional, c.ID)
 	}
-	if err := eachBatch(ctx, env.DB, again, `provisional = 1 AND ?2 = ?2`); err != nil {
-		return fmt.Errorf("count provisional deadlines again: %w", err)
+	if err := eachBatch(ctx, db, again, `due IS NOT NULL`); err != nil {
+		return err
 	}
-	return nil
+	return db.Update(ctx, func(tx *service.Tx) error {
+		return tx.Exec(`INSERT OR REPLACE INTO cases_calendar (id, until) VALUES (1, ?)`, cal.Until())
+	})
 }
 
-// eachBatch calls fn with every case that the condition holds for (?2 is the time), in
-// transactions of a few.
-func eachBatch(ctx context.Context, db *service.DB, fn func(tx *service.Tx, c Case) error, cond string) error {
+// eachBatch calls fn with every case that the condition holds for, in transactions of a
+// few.
+func eachBatch(ctx context.Context, db *service.DB, fn func(tx *service.Tx, c Case) error, cond string, args ...any) error {
 	after := int64(0)
 	for {
-		ids, err := someIDs(ctx, db, cond, after)
+		ids, err := someIDs(ctx, db, after, cond, args)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -74,10 +94,11 @@ func eachBatch(ctx context.Context, db *service.DB, fn func(tx *service.Tx, c Ca
 	}
 }
 
-func someIDs(ctx context.Context, db *service.DB, cond string, after int64) (ids []int64, err error) {
+func someIDs(ctx context.Context, db *service.DB, after int64, cond string, args []any) (ids []int64, err error) {
+	sql := fmt.Sprintf(`SELECT id FROM cases_case WHERE %s AND id > ? ORDER BY id LIMIT %d`, cond, batch)
 	err = db.View(ctx, replication.Local, func(v *service.View) error {
 		ids, err = collect(v, func(rows *replication.Rows) (id int64, err error) { return id, rows.Scan(&id) },
-			fmt.Sprintf(`SELECT id FROM cases_case WHERE id > ?1 AND %s ORDER BY id LIMIT %d`, cond, batch), after, v.Now())
+			sql, append(slices.Clone(args), after)...)
 		return err
 	})
 	return ids, err

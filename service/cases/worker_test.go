@@ -16,9 +16,9 @@ func TestFiveWorkingDaysOfSilenceAreAcceptance(t *testing.T) {
 	cal := calendar.Default()
 	var silent []filed
 	for range batch + 5 { // More than one transaction of the worker.
-		silent = append(silent, w.file(w.promisedAt))
+		silent = append(silent, w.file(w.promised.Code))
 	}
-	asked, received := w.file(w.promisedAt), w.file(w.promisedAt)
+	asked, received := w.file(w.promised.Code), w.file(w.promised.Code)
 	w.do(asked.Number, Correct, nil)
 	w.do(received.Number, Receive, nil) // Receiving is no answer: the clock runs on.
 	submitted := w.Clock.Now()
@@ -68,7 +68,7 @@ func TestFiveWorkingDaysOfSilenceAreAcceptance(t *testing.T) {
 func TestSilenceAfterACorrectionIsAcceptanceOnTheDayItCame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	w.do(c.Number, Correct, nil)
 	w.Clock.Advance(20 * 24 * time.Hour)
 	w.Work("silence", home)
@@ -87,18 +87,22 @@ func TestProvisionalDeadlinesAreCountedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Clock.Set(day("2026-12-29 10:00"))
-	c := w.file(w.promisedAt)
+	c := w.file(w.promised.Code)
 	due := func() (at time.Time, provisional bool) {
 		w.View(w.db(), func(v *service.View) error {
 			return v.QueryRow(`SELECT due, provisional FROM cases_case WHERE number = ?`, c.Number).Scan(&at, &provisional)
 		})
 		return at, provisional
 	}
+	w.Work("silence", home)
 	want, provisional := due()
 	if !provisional {
 		t.Fatalf("a deadline on %v is not provisional", want)
 	}
 	w.Update(w.db(), func(tx *service.Tx) error { // As a program wrote it that knew another calendar.
+		if err := tx.Exec(`UPDATE cases_calendar SET until = until - 1`); err != nil {
+			return err
+		}
 		return tx.Exec(`UPDATE cases_case SET due = ?`, want.AddDate(0, 0, 3))
 	})
 	w.Work("silence", home)

@@ -1,18 +1,15 @@
 package cases
 
 import (
-	"bytes"
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"tongban/division/calendar"
 	"tongban/service"
 	"tongban/service/catalog"
-	"tongban/service/catalog/demo"
 	"tongban/service/servicetest"
 )
 
@@ -25,9 +22,8 @@ const (
 // world is a division whose civil affairs department has the items of the demonstration.
 type world struct {
 	*servicetest.World
-	tb                 testing.TB
-	promised, instant  demo.Item // One item of each kind, with materials.
-	promisedAt, instAt string    // Their codes.
+	tb                testing.TB
+	promised, instant catalog.Row // One item of each kind, with materials.
 }
 
 func newWorld(tb testing.TB) *world {
@@ -41,43 +37,27 @@ func newWorld(tb testing.TB) *world {
 		}
 		return service.Tenant{}, false
 	}}))
-	c := chosen()
-	w.promised, w.instant, w.promisedAt, w.instAt = c.promised, c.instant, c.rows[0].Code, c.rows[1].Code
-	w.must("POST "+base+"/items/import", servicetest.TenantAdmin(home), map[string]any{"file": "demo.csv", "rows": c.rows})
+	w.promised, w.instant = row(1, "机关事业单位社会保险登记", "DEMO01200002"), row(2, "企业社会保险登记", "DEMO01200001")
+	w.must("POST "+base+"/items/import", servicetest.TenantAdmin(home),
+		map[string]any{"file": "demo.csv", "rows": []catalog.Row{w.promised, w.instant}})
+	w.View(w.db(), func(v *service.View) error {
+		for _, r := range []catalog.Row{w.promised, w.instant} {
+			it, err := catalog.ReadItem(v, r.Code)
+			if err != nil || it.Guide.Materials == nil || it.Guide.Instant != (r.Code == w.instant.Code) {
+				tb.Fatalf("the item %s inherits %+v (%v)", r.Name, it.Guide, err)
+			}
+		}
+		return nil
+	})
 	return w
 }
 
-// choice is one promised and one instant item of the demonstration that ask for
-// materials, and their rows in that order.
-type choice struct {
-	promised, instant demo.Item
-	rows              []catalog.Row
+// row is a row of the demonstration: by its name the item inherits limits and materials.
+func row(line int, name, basic string) catalog.Row {
+	const body = "11999999DEM000014Q"
+	return catalog.Row{Line: line, Department: "区民政局", MainItem: "社会保险登记", Name: name, Basic: basic, Area: "511602000000",
+		Body: body, Type: "20", Code: basic + "-511602000000-000-" + body + "-1-00"}
 }
-
-var chosen = sync.OnceValue(func() choice {
-	rows, err := catalog.ParseCSV(bytes.NewReader(demo.CSV(false)))
-	if err != nil {
-		panic(err)
-	}
-	var c choice
-	pick := func(instant bool) demo.Item {
-		for _, i := range demo.Items() {
-			if len(i.Materials) == 0 || (i.ProjectType == demo.Instant) != instant {
-				continue
-			}
-			for _, r := range rows {
-				if r.Name == i.Name {
-					r.Department = "区民政局"
-					c.rows = append(c.rows, r)
-					return i
-				}
-			}
-		}
-		panic("the demonstration lacks an item that the tests need")
-	}
-	c.promised, c.instant = pick(false), pick(true)
-	return c
-})
 
 func (w *world) db() *service.DB { _, db := w.Tenant(home); return db }
 

@@ -32,7 +32,6 @@ CREATE TABLE cases_case (
 );
 CREATE INDEX cases_case_due ON cases_case (state, due);
 CREATE INDEX cases_case_item ON cases_case (item);
-CREATE INDEX cases_case_provisional ON cases_case (id) WHERE provisional = 1;
 
 -- What happened to a case, in order of seq from 1; hash covers the row and prev.
 CREATE TABLE cases_event (
@@ -76,6 +75,9 @@ CREATE TABLE cases_stop (
   days INTEGER NOT NULL,
   PRIMARY KEY (case_id, began)
 ) WITHOUT ROWID;
+
+-- Up to when the calendar went by which the deadlines were counted; one row.
+CREATE TABLE cases_calendar (id INTEGER PRIMARY KEY, until INTEGER NOT NULL);
 
 -- A browser that may see a case until then, by the hash of its token.
 CREATE TABLE cases_visit (token BLOB PRIMARY KEY, case_id INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
