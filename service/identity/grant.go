@@ -75,17 +75,6 @@ func checkGrants(grants []service.Grant, tenants []service.Tenant) ([]service.Gr
 	return slices.Compact(grants), nil
 }
 
-// adminOf returns the tenants whose officers the principal manages.
-func adminOf(p service.Principal) []string {
-	var list []string
-	for _, g := range p.Grants {
-		if g.Role == service.RoleTenantAdmin {
-			list = append(list, g.Tenant)
-		}
-	}
-	return list
-}
-
 // mayManage decides whether the principal may change the account. Nobody changes their
 // own (ErrOwn); a tenant's administrator only those who are officers of their tenants and
 // nothing else: any other account does not exist for them (service.ErrNotFound).
