@@ -119,6 +119,12 @@ func (n *Node) carryOut(ctx context.Context, name string, from replication.NodeI
 	if !ok {
 		return verdict{Refusal: &join.Refusal{Reason: join.Version, Detail: name}}, nil
 	}
+	n.mu.RLock()
+	tree := n.tree
+	n.mu.RUnlock()
+	if err := tree.ReadyDivision(ctx); err != nil { // It leads, but its tables are not all there yet.
+		return verdict{Retry: true}, nil
+	}
 	out, err := do(ctx, from, body)
 	var refusal *join.Refusal
 	switch {
