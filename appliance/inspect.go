@@ -10,6 +10,7 @@ import (
 	"tongban/replication"
 	"tongban/service"
 	"tongban/service/audit"
+	"tongban/service/cases"
 )
 
 // maxFaults bounds what one check of a file reports; the first say what is wrong.
@@ -22,6 +23,7 @@ type inside struct {
 	Checksum string
 	Rows     map[string]int64
 	Audit    audit.Report
+	Cases    int
 	Epoch    string
 	Feed     int64            // Newest version that its feeds had; 0: none.
 	Cursors  map[string]int64 // Division database: by source, "<tenant>@<epoch>".
@@ -29,7 +31,7 @@ type inside struct {
 }
 
 // inspect reads a whole file: SQLite's structure and foreign keys, the audit's chain, the
-// feeds, and the checksum over all rows. Its error says that the file cannot be read at
+// cases' events and receipts, the feeds, and the checksum over all rows. Its error says that the file cannot be read at
 // all. Cost: about four scans of the file.
 func inspect(path string) (in inside, err error) {
 	f, err := replication.OpenFile(path)
@@ -66,7 +68,30 @@ func inspect(path string) (in inside, err error) {
 			in.Faults = append(in.Faults, in.Audit.String())
 		}
 	}
-	return in, nil
+	return in, in.checkCases(f)
+}
+
+// checkCases holds each case against its events and the receipt numbers.
+func (in *inside) checkCases(q service.Querier) error {
+	if _, ok := in.Rows["cases_case"]; !ok {
+		return nil
+	}
+	r, err := cases.Verify(q)
+	if err != nil {
+		return fmt.Errorf("check its cases: %w", err)
+	}
+	in.Cases = r.Cases
+	for i, f := range r.Faults {
+		if i == maxFaults {
+			break
+		}
+		of := "its cases"
+		if f.Number != "" {
+			of = "case " + f.Number
+		}
+		in.Faults = append(in.Faults, of+": "+f.What)
+	}
+	return nil
 }
 
 // checkStructure runs SQLite's own check ("integrity_check" or "quick_check") and that of

@@ -35,6 +35,7 @@ type Replica struct {
 	Checksum string            `json:"checksum"`
 	Rows     int64             `json:"rows"`
 	Audit    int64             `json:"audit_rows"`
+	Cases    int               `json:"cases"`
 	Faults   []string          `json:"faults"`
 
 	inside inside
@@ -191,7 +192,7 @@ func verifyOne(id replication.DatabaseID, dirs []string, folders map[string]stri
 			r.Faults = append(r.Faults, err.Error())
 		}
 		r.Faults = append(r.Faults, in.Faults...)
-		r.inside, r.Index, r.Checksum, r.Audit = in, in.Index, in.Checksum, in.Audit.Rows
+		r.inside, r.Index, r.Checksum, r.Audit, r.Cases = in, in.Index, in.Checksum, in.Audit.Rows, in.Cases
 		for _, n := range in.Rows {
 			r.Rows += n
 		}
@@ -294,7 +295,7 @@ func (v Verification) Text() string {
 	for _, d := range v.Databases {
 		fmt.Fprintf(&b, "%-12s %s\n", d.Verdict, d.Database)
 		for _, r := range d.Replicas {
-			fmt.Fprintf(&b, "             %-24s index %-8d rows %-8d audit %-6d %.12s\n", r.Folder, r.Index, r.Rows, r.Audit, cmp.Or(r.Checksum, "unreadable"))
+			fmt.Fprintf(&b, "             %-24s index %-8d rows %-8d audit %-7d cases %-6d %.12s\n", r.Folder, r.Index, r.Rows, r.Audit, r.Cases, cmp.Or(r.Checksum, "unreadable"))
 		}
 		for _, n := range d.Notes {
 			fmt.Fprintf(&b, "             - %s\n", n)

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"tongban/division"
@@ -137,6 +139,14 @@ func accept(cfg *config.Config, keys *trust.Keys, token join.Token, a join.Answe
 	return keys.Check(now)
 }
 
+// Ports that freePorts takes: below those that Linux gives to outgoing connections (32768
+// on), one of which would else have the port before the node binds it.
+const (
+	lowFreePort  = 20000
+	highFreePort = 32000
+	portTries    = 100
+)
+
 // freePorts replaces port 0 by a free port: a node has to come back on the address that
 // the others know. Only tests and demonstrations ask for it.
 func freePorts(cfg *config.Config) error {
@@ -145,16 +155,28 @@ func freePorts(cfg *config.Config) error {
 		if err != nil || port != "0" {
 			continue
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
+		if *address, err = freeAddress(host); err != nil {
 			return exit.Configf("find a free port on %s: %w", host, err)
-		}
-		*address = l.Addr().String()
-		if err := l.Close(); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+func freeAddress(host string) (address string, err error) {
+	for range portTries {
+		address = net.JoinHostPort(host, strconv.Itoa(lowFreePort+rand.IntN(highFreePort-lowFreePort)))
+		tcp, e := net.Listen("tcp", address)
+		if e != nil {
+			err = e
+			continue
+		}
+		udp, e := net.ListenPacket("udp", address)
+		if e == nil {
+			return address, errors.Join(udp.Close(), tcp.Close())
+		}
+		err = errors.Join(e, tcp.Close())
+	}
+	return "", err
 }
 
 func advertised(e config.Endpoint) string {

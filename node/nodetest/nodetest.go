@@ -76,6 +76,20 @@ func Division(tb testing.TB, n int, options ...Option) *Cluster {
 	return c
 }
 
+// Restored starts a division whose first node exists already, made by a restore.
+func Restored(tb testing.TB, cfg config.Config, options ...Option) *Cluster {
+	tb.Helper()
+	c := &Cluster{Code: cfg.Division.Code, tb: tb, dir: tb.TempDir(), opts: node.Options{Fast: true, Log: testLog(tb)}}
+	for _, o := range options {
+		o(c)
+	}
+	c.boxes = []*box{{cfg: cfg}}
+	tb.Cleanup(c.stop)
+	c.Start(0)
+	c.AwaitReady(0)
+	return c
+}
+
 func testLog(tb testing.TB) *slog.Logger {
 	if !testing.Verbose() {
 		return slog.New(slog.DiscardHandler)
