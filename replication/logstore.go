@@ -28,6 +28,9 @@ const (
 	// logEntryCacheBytes of recent entries are kept decoded: each is read back once by
 	// every follower's replication and once to apply it, within milliseconds.
 	logEntryCacheBytes = 16 << 20
+	// logFormat is written down, not "the newest": a newer Pebble must not change the
+	// files so that the release before can no longer be returned to.
+	logFormat = pebble.FormatValueSeparation
 	// logReserveBytes of the disk stay free. Below, appends are refused with ErrDisk
 	// while there is still room for the truncation that frees space.
 	logReserveBytes = 64 << 20
@@ -82,7 +85,7 @@ func openLogsFS(fs vfs.FS, dir string, log *slog.Logger) (*logs, error) {
 		MemTableSize:                logMemTableBytes,
 		MemTableStopWritesThreshold: logMemTables,
 		MaxOpenFiles:                logOpenTables,
-		FormatMajorVersion:          pebble.FormatNewest,
+		FormatMajorVersion:          logFormat,
 		Logger:                      pebbleLogger{log},
 	}
 	db, err := pebble.Open(dir, options)

@@ -277,7 +277,7 @@ func (s *snapshotStore) copyLive() (*os.File, Index, error) {
 	if err := errors.Join(name.Close(), os.Remove(path)); err != nil { // Backup wants to make it.
 		return nil, 0, err
 	}
-	at, err := s.src.Backup(context.Background(), path) // raft gives no context; a stop ends the read.
+	at, err := s.src.Backup(context.Background(), path) // raft gives no context; a stop waits for it.
 	if err != nil {
 		return nil, 0, errors.Join(err, removeAll(path))
 	}
