@@ -130,7 +130,9 @@ func TestOnLeadRunsOncePerLeadership(t *testing.T) {
 func TestRestartGoesOnWhereItStopped(t *testing.T) {
 	c := replicationtest.Cluster(t, 1)
 	exec(t, c.DB("n1"), counterSchema...)
+	file := filepath.Join(c.Dir("n1"), "db", "test", "main", "state.db")
 	r := attackSeed(t)
+	lost := 0
 	for round := range 6 {
 		db := c.DB("n1")
 		for i := range 30 {
@@ -146,9 +148,17 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 			lose := replication.PowerCut(t, db)
 			c.Crash("n1")
 			lose(r)
+			f, err := replication.OpenFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Applied() < at {
+				lost++
+			}
+			f.Close()
 		} else {
 			c.Stop("n1")
-			f, err := replication.OpenFile(filepath.Join(c.Dir("n1"), "db", "test", "main", "state.db"))
+			f, err := replication.OpenFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,6 +175,9 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 	}
 	if n := count(t, c.DB("n1"), "done"); n != 180 {
 		t.Errorf("%d rows", n)
+	}
+	if lost == 0 {
+		t.Error("no power cut took anything from the file")
 	}
 }
 
