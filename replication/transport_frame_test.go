@@ -28,8 +28,15 @@ func raw(t *testing.T, lan *testLAN, protocol string, hello []byte) net.Conn {
 	return conn
 }
 
-func TestAMalformedConnectionIsClosedWithTheReason(t *testing.T) {
-	checkLeaks(t)
+// malformed is a connection that says something wrong and then ends.
+type malformed struct {
+	name     string
+	protocol string
+	say      []byte
+	want     string // In the reason; empty: nothing is wrong.
+}
+
+func malformedConnections() []malformed {
 	hello := appendHello(nil, helloFrame{from: "n1", to: "n2", hello: []byte("x")})
 	with := func(b ...byte) []byte { return append(bytes.Clone(hello), b...) }
 	head := func(n uint32, b ...byte) []byte {
@@ -42,12 +49,7 @@ func TestAMalformedConnectionIsClosedWithTheReason(t *testing.T) {
 		q := &raft.InstallSnapshotRequest{RPCHeader: header(), Size: int64(size), Configuration: raft.EncodeConfiguration(raft.Configuration{})}
 		return framed(kindInstall, appendInstallRequest(nil, q)...)
 	}
-	tests := []struct {
-		name     string
-		protocol string
-		say      []byte
-		want     string
-	}{
+	return []malformed{
 		{"an unknown protocol", "tongban-raft/9", nil, "unknown protocol"},
 		{"no hello", raftProtocol, appendFrame(nil, frame{kind: kindVote}), "not with a hello"},
 		{"another program", raftProtocol, []byte("GET / HTTP/1.1\r\nHost: n2\r\n\r\n"), "at most"},
@@ -77,7 +79,11 @@ func TestAMalformedConnectionIsClosedWithTheReason(t *testing.T) {
 		{"an end inside a frame", raftProtocol, head(100, 1, 2, 3), "inside a frame"},
 		{"an end between frames", raftProtocol, hello, ""},
 	}
-	for _, test := range tests {
+}
+
+func TestAMalformedConnectionIsClosedWithTheReason(t *testing.T) {
+	checkLeaks(t)
+	for _, test := range malformedConnections() {
 		t.Run(test.name, func(t *testing.T) {
 			lan := newTestLAN(t)
 			lan.transport("n2").group("a/main")
