@@ -21,8 +21,10 @@ import (
 const (
 	// handshakeTimeout bounds a TLS handshake on the node port.
 	handshakeTimeout = 10 * time.Second
-	// maxHandshakes bounds connections that have not shown who they are.
-	maxHandshakes = 64
+	// maxHandshakes bounds connections that have not shown who they are, maxFrom those of
+	// one address: who opens many keeps others out no longer.
+	maxHandshakes = 256
+	maxFrom       = 32
 	// maxJoins bounds joining boxes that are served at once.
 	maxJoins = 4
 	// acceptPause follows a failed accept (no file descriptor left).
@@ -39,21 +41,24 @@ type port struct {
 	admit    join.Admit
 	requests *handOver // h2 connections, for the HTTP server.
 
-	shaking chan struct{}
+	ctx     context.Context // Ends with close: of boxes that are joining.
+	cancel  context.CancelFunc
 	joining chan struct{}
 	wg      sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	conns  map[*portConn]replication.NodeID // "" while it is not known, or joins.
-	heard  map[replication.NodeID]time.Time
+	mu      sync.Mutex
+	closed  bool
+	shaking map[string]int                   // Handshakes under way, by address.
+	conns   map[*portConn]replication.NodeID // "" while it is not known, or joins.
+	heard   map[replication.NodeID]time.Time
 }
 
 func newPort(keys *trust.Keys, knows func(replication.NodeID) bool, log *slog.Logger, now func() time.Time, address net.Addr) *port {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &port{
-		keys: keys, log: log, now: now, config: keys.Listener(knows, now),
+		ctx: ctx, cancel: cancel, keys: keys, log: log, now: now, config: keys.Listener(knows, now),
 		requests: newHandOver(address),
-		shaking:  make(chan struct{}, maxHandshakes), joining: make(chan struct{}, maxJoins),
+		joining:  make(chan struct{}, maxJoins), shaking: map[string]int{},
 		conns: map[*portConn]replication.NodeID{}, heard: map[replication.NodeID]time.Time{},
 	}
 }
@@ -83,22 +88,50 @@ func (p *port) serve(l net.Listener) error {
 			time.Sleep(acceptPause)
 			continue
 		}
-		p.shaking <- struct{}{}
+		from, ok := p.beginHandshake(raw)
+		if !ok {
+			_ = raw.Close()
+			continue
+		}
 		conn := &portConn{Conn: raw, port: p}
-		p.wg.Go(func() { p.meet(conn, tls.Server(conn, p.config)) })
+		p.wg.Go(func() { p.meet(conn, tls.Server(conn, p.config), from) })
+	}
+}
+
+// beginHandshake counts a handshake against its address; false: there are too many.
+func (p *port) beginHandshake(conn net.Conn) (from string, ok bool) {
+	from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := 0
+	for _, n := range p.shaking {
+		all += n
+	}
+	if all >= maxHandshakes || p.shaking[from] >= maxFrom {
+		return from, false
+	}
+	p.shaking[from]++
+	return from, true
+}
+
+func (p *port) endHandshake(from string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shaking[from]--; p.shaking[from] <= 0 {
+		delete(p.shaking, from)
 	}
 }
 
 // meet finds out who is there and hands the connection to whom its protocol belongs.
-func (p *port) meet(raw *portConn, conn *tls.Conn) {
+func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 	if !p.track(raw, "") {
-		<-p.shaking
+		p.endHandshake(address)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	err := conn.HandshakeContext(ctx)
 	cancel()
-	<-p.shaking
+	p.endHandshake(address)
 	if err != nil {
 		p.log.Warn("refuse a connection to the node port", "address", raw.RemoteAddr().String(), "err", err)
 		_ = raw.Close()
@@ -133,7 +166,7 @@ func (p *port) serveJoin(conn net.Conn) {
 		p.log.Warn("too many boxes join at once", "address", conn.RemoteAddr().String())
 		return
 	}
-	if err := join.Serve(context.Background(), conn, p.now, p.admit); err != nil {
+	if err := join.Serve(p.ctx, conn, p.now, p.admit); err != nil {
 		p.log.Warn("refuse a box", "address", conn.RemoteAddr().String(), "err", err)
 	}
 }
@@ -196,6 +229,7 @@ func (p *port) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	p.cancel()
 	for conn := range p.snapshot() {
 		_ = conn.Close()
 	}

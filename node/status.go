@@ -176,15 +176,17 @@ func (n *Node) databaseStatus() []DatabaseStatus {
 func (n *Node) fillLag(ctx context.Context, list []DatabaseStatus) {
 	ctx, cancel := context.WithTimeout(ctx, askPeers)
 	defer cancel()
-	leaders := map[replication.NodeID]map[replication.DatabaseID]replication.Index{}
+	leaders := map[replication.NodeID]bool{}
 	for _, d := range list {
-		if d.Leader != "" && d.Leader != n.cfg.Node {
-			leaders[d.Leader] = nil
-		}
+		leaders[d.Leader] = d.Leader != "" && d.Leader != n.cfg.Node
 	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for leader := range leaders {
+	var mu sync.Mutex // Of applied.
+	applied := map[replication.NodeID]map[replication.DatabaseID]replication.Index{}
+	for leader, ask := range leaders {
+		if !ask {
+			continue
+		}
 		wg.Go(func() {
 			told, err := n.askApplied(ctx, leader)
 			if err != nil {
@@ -193,12 +195,12 @@ func (n *Node) fillLag(ctx context.Context, list []DatabaseStatus) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			leaders[leader] = told
+			applied[leader] = told
 		})
 	}
 	wg.Wait()
 	for i, d := range list {
-		at, ok := leaders[d.Leader][d.Database]
+		at, ok := applied[d.Leader][d.Database]
 		switch {
 		case d.Leader == n.cfg.Node:
 			list[i].Lag = new(int64)

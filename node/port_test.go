@@ -1,0 +1,40 @@
+package node_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"tongban/node"
+	"tongban/node/nodetest"
+)
+
+func TestManySilentConnectionsDoNotPileUpAtTheNodePort(t *testing.T) {
+	c := nodetest.Division(t, 1)
+	address := c.Config(0).Peer.Listen
+	var silent []net.Conn
+	defer func() {
+		for _, conn := range silent {
+			_ = conn.Close()
+		}
+	}()
+	closed := func(conn net.Conn) bool { // The node has hung up.
+		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err := conn.Read(make([]byte, 1))
+		timeout, ok := err.(net.Error)
+		return !ok || !timeout.Timeout()
+	}
+	c.Await("the node hangs up on one of many silent connections", func() bool {
+		conn, err := net.Dial("tcp", address)
+		must(t, err)
+		silent = append(silent, conn)
+		return len(silent) > 10 && closed(conn)
+	})
+	for _, conn := range silent {
+		_ = conn.Close()
+	}
+	c.Await("a box can join again", func() bool {
+		_, err := node.Join(t.Context(), joinOptions(t, c.Token(0), nil))
+		return err == nil
+	})
+}
