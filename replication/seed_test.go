@@ -205,7 +205,7 @@ func TestStreamsThatAreCutLeaveNothingHalfInstalled(t *testing.T) {
 		if n := count(t, db2); n != -1 || db2.Applied() != 0 {
 			t.Fatalf("%d rows at index %d of a stream that was cut", n, db2.Applied())
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	if err := e2.Close(); err != nil { // A stop in the middle of it all.
 		t.Fatal(err)
