@@ -90,7 +90,7 @@ func openStream(r io.Reader, name, passphrase string) (*opener, error) {
 	case errors.As(err, &other), errors.Is(err, age.ErrIncorrectIdentity):
 		return nil, exit.Errorf(exit.Denied, "the passphrase does not open %s; it is another one, or the file's first bytes were changed", name)
 	case err != nil:
-		return nil, exit.Errorf(exit.Failed, "%s is no backup of tongban, or its first bytes were changed or cut off (%w)", name, err)
+		return nil, exit.Errorf(exit.Failed, "%s is no backup of tongban, or its first bytes were changed or cut off", name)
 	}
 	decoder, err := zstd.NewReader(damageReader{plain, name})
 	if err != nil {

@@ -85,6 +85,10 @@ func Backup(ctx context.Context, o BackupOptions) (out BackupResult, err error) 
 	if err := place(f, partial, out.File, o.Force); err != nil {
 		return out, exit.Errorf(exit.Failed, "write the backup: %w", err)
 	}
+	if !out.Manifest.Databases[0].Current {
+		out.Unnoted = "the division's database has no leader that could write it down"
+		return out, nil
+	}
 	c := client.New(o.Config)
 	defer c.Close()
 	if err := c.Post(ctx, "/node/backup", node.BackupNote{At: out.Manifest.At, Databases: len(out.Manifest.Databases),

@@ -139,31 +139,34 @@ func checkServes(t *testing.T, r RestoreResult) {
 	c.CreateTenant(i, "caizheng", "广安区财政局")
 }
 
-func TestWhatIsNoGoodBackupIsRefusedAndNothingIsLeft(t *testing.T) {
-	t.Parallel()
-	_, b := backedUp(t)
-	good, err := os.ReadFile(b.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	damaged := func(t *testing.T, change func(b []byte) []byte) string {
-		name := filepath.Join(t.TempDir(), "damaged")
-		if err := os.WriteFile(name, change(bytes.Clone(good)), 0o600); err != nil {
-			t.Fatal(err)
+// badBackup is a file, or a wish, that a restore refuses.
+type badBackup struct {
+	change func([]byte) []byte
+	secret string
+	expect string
+	node   replication.NodeID
+	code   int
+	words  []string
+}
+
+func flipped(at int) func([]byte) []byte {
+	return func(b []byte) []byte { b[(at+len(b))%len(b)] ^= 1; return b }
+}
+
+// otherLetter changes a letter of the base64 in age's header to another one.
+func otherLetter(at int) func([]byte) []byte {
+	return func(b []byte) []byte {
+		if b[at] == 'B' {
+			b[at] = 'C'
+		} else {
+			b[at] = 'B'
 		}
-		return name
+		return b
 	}
-	flipped := func(at int) func([]byte) []byte {
-		return func(b []byte) []byte { b[(at+len(b))%len(b)] ^= 1; return b }
-	}
-	cases := map[string]struct {
-		change func([]byte) []byte
-		secret string
-		expect string
-		node   replication.NodeID
-		code   int
-		words  []string
-	}{
+}
+
+func badBackups(t *testing.T, good []byte) map[string]badBackup {
+	return map[string]badBackup{
 		"another passphrase":           {secret: secret + "x", code: exit.Denied, words: []string{"passphrase does not open"}},
 		"another division":             {expect: "511603", code: exit.Failed, words: []string{"511602", "not of 511603"}},
 		"a name that the division had": {node: "n1", code: exit.Usage, words: []string{"n1", "n2 is free"}},
@@ -171,7 +174,7 @@ func TestWhatIsNoGoodBackupIsRefusedAndNothingIsLeft(t *testing.T) {
 		"a changed byte in the middle": {change: flipped(len(good) / 2), code: exit.Failed, words: []string{"damaged"}},
 		"a changed last byte":          {change: flipped(-1), code: exit.Failed, words: []string{"damaged"}},
 		"a changed first byte":         {change: flipped(0), code: exit.Failed, words: []string{"no backup of tongban"}},
-		"a changed byte of the key":    {change: flipped(60), code: exit.Denied, words: []string{"first bytes were changed"}},
+		"a changed byte of the key":    {change: otherLetter(60), code: exit.Denied, words: []string{"first bytes were changed"}},
 		"its end cut off":              {change: func(b []byte) []byte { return b[:len(b)-100] }, code: exit.Failed, words: []string{"damaged"}},
 		"only its head":                {change: func(b []byte) []byte { return b[:100] }, code: exit.Failed, words: []string{"cut off"}},
 		"an empty file":                {change: func([]byte) []byte { return nil }, code: exit.Failed, words: []string{"no backup"}},
@@ -187,7 +190,23 @@ func TestWhatIsNoGoodBackupIsRefusedAndNothingIsLeft(t *testing.T) {
 			return resealed(t, good, func(m string) string { return strings.Replace(m, `"id": "gongan/main"`, `"id": "../../x"`, 1) })
 		}, code: exit.Failed, words: []string{"cannot be"}},
 	}
-	for name, c := range cases {
+}
+
+func TestWhatIsNoGoodBackupIsRefusedAndNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	_, b := backedUp(t)
+	good, err := os.ReadFile(b.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := func(t *testing.T, change func(b []byte) []byte) string {
+		name := filepath.Join(t.TempDir(), "damaged")
+		if err := os.WriteFile(name, change(bytes.Clone(good)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for name, c := range badBackups(t, good) {
 		t.Run(name, func(t *testing.T) {
 			file, pass := b.File, secret
 			if c.change != nil {
@@ -327,6 +346,43 @@ func TestANodeThatStopsInTheMiddleOfABackupIsSeen(t *testing.T) {
 	changed[len(changed)-int(size)/2] ^= 1
 	_, err = seal(bytes.NewReader(changed), io.Discard, o)
 	says(t, err, exit.Temporary, "something else came")
+}
+
+func TestAFollowerBacksUpWhatTheLeaderHasAndSaysWhenThereIsNone(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Division(t, 3, nodetest.Admin(Serve))
+	c.CreateTenant(0, "minzheng", "广安区民政局")
+	c.CreateTenant(1, "gongan", "广安区公安分局")
+	follower := (c.Leader(0, tenancy.DivisionDatabase) + 1) % 3
+	o := BackupOptions{Config: c.Config(follower), File: filepath.Join(t.TempDir(), "b"), Passphrase: secret, Force: true, workFactor: quickFactor}
+	b, err := Backup(t.Context(), o)
+	if err != nil || len(b.Manifest.Behind()) > 0 || b.Unnoted != "" || len(b.Manifest.Databases) != 3 {
+		t.Fatalf("with a leader: %+v, %v", b, err)
+	}
+	for i := range 3 {
+		if i != follower {
+			c.Stop(i)
+		}
+	}
+	c.Await("the node left over knows no leader", func() bool {
+		s, err := c.Status(follower)
+		if err != nil {
+			return false
+		}
+		for _, d := range s.Databases {
+			if d.Leader != "" {
+				return false
+			}
+		}
+		return true
+	})
+	b, err = Backup(t.Context(), o)
+	if err != nil || len(b.Manifest.Behind()) != 3 || !strings.Contains(b.Unnoted, "leader") {
+		t.Fatalf("without a leader: %+v, %v", b, err)
+	}
+	if seen, err := VerifyBackup(o.File, secret, time.Now(), nil); err != nil || len(seen.Faults) > 0 {
+		t.Errorf("verify: %+v, %v", seen, err)
+	}
 }
 
 func TestARestoreNeverWritesOverAnything(t *testing.T) {

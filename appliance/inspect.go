@@ -11,6 +11,7 @@ import (
 	"tongban/service"
 	"tongban/service/audit"
 	"tongban/service/cases"
+	"tongban/tenancy"
 )
 
 // maxFaults bounds what one check of a file reports; the first say what is wrong.
@@ -27,6 +28,7 @@ type inside struct {
 	Epoch    string
 	Feed     int64            // Newest version that its feeds had; 0: none.
 	Cursors  map[string]int64 // Division database: by source, "<tenant>@<epoch>".
+	Nodes    int              // Division database: active nodes.
 	Faults   []string         // What contradicts itself; empty: nothing does.
 }
 
@@ -67,6 +69,13 @@ func inspect(path string) (in inside, err error) {
 		if !in.Audit.OK() {
 			in.Faults = append(in.Faults, in.Audit.String())
 		}
+	}
+	if _, ok := in.Rows["tenancy_node"]; ok {
+		nodes, err := tenancy.ReadNodes(f)
+		if err != nil {
+			return in, fmt.Errorf("read its nodes: %w", err)
+		}
+		in.Nodes = len(nodes)
 	}
 	return in, in.checkCases(f)
 }

@@ -130,6 +130,33 @@ func (o InstallOptions) steps(binary string, image bool) []step {
 // path is a name below the root.
 func (o InstallOptions) path(name string) string { return filepath.Join(o.Root, name) }
 
+// within refuses a path that a symbolic link of an image leads out of the image: an
+// absolute one would lead to this machine's own files.
+func (o InstallOptions) within(path string) error {
+	root, err := filepath.EvalSymlinks(o.Root)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	for {
+		real, err := filepath.EvalSymlinks(dir)
+		if errors.Is(err, fs.ErrNotExist) && dir != o.Root {
+			if _, err := os.Lstat(dir); err == nil {
+				return fmt.Errorf("%s is a link to nowhere", dir)
+			}
+			dir = filepath.Dir(dir)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if rel, err := filepath.Rel(root, real); err != nil || !filepath.IsLocal(rel) {
+			return fmt.Errorf("%s leads out of %s, to %s", dir, o.Root, real)
+		}
+		return nil
+	}
+}
+
 // file writes a text. One that the operator may have changed is left as it is.
 func (o InstallOptions) file(name, text string, ours bool) step {
 	path := o.path(name)
@@ -138,7 +165,12 @@ func (o InstallOptions) file(name, text string, ours bool) step {
 			have, err := os.ReadFile(path)
 			return err == nil && (!ours || string(have) == text)
 		},
-		func() error { return putFile(path, strings.NewReader(text), 0o644) },
+		func() error {
+			if err := o.within(path); err != nil {
+				return err
+			}
+			return putFile(path, strings.NewReader(text), 0o644)
+		},
 	}
 }
 
@@ -147,6 +179,9 @@ func (o InstallOptions) copyProgram(binary string) step {
 	return step{"copy " + binary + " to " + path,
 		func() bool { return sameFile(binary, path) },
 		func() error {
+			if err := o.within(path); err != nil {
+				return err
+			}
 			f, err := os.Open(binary)
 			if err != nil {
 				return err

@@ -103,6 +103,31 @@ func TestAnInstallationRepairsItsFilesAndKeepsTheOperators(t *testing.T) {
 	}
 }
 
+func TestAnImagesLinksLeadNowhereElse(t *testing.T) {
+	t.Parallel()
+	outside := t.TempDir()
+	o := InstallOptions{Root: t.TempDir(), Binary: program(t)}
+	if err := os.Symlink(outside, filepath.Join(o.Root, "etc")); err != nil {
+		t.Fatal(err)
+	}
+	says(t, Install(o), exit.Failed, "leads out of")
+	if left := tree(t, outside); len(left) > 0 {
+		t.Errorf("written outside: %v", left)
+	}
+	if err := os.Remove(filepath.Join(o.Root, "etc")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(o.Root, "usr", "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("usr/etc", filepath.Join(o.Root, "etc")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Install(o); err != nil {
+		t.Errorf("a link within the image: %v", err)
+	}
+}
+
 func TestAnInstallationOfThisMachineNeedsRoot(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {

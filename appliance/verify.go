@@ -264,8 +264,9 @@ func checkCursors(list []Verified) {
 	if len(list) == 0 || list[0].Database != tenancy.DivisionDatabase {
 		return
 	}
-	cursors := map[string]int64{}
+	cursors, nodes := map[string]int64{}, 0
 	for _, r := range list[0].Replicas {
+		nodes = max(nodes, r.inside.Nodes)
 		for source, at := range r.inside.Cursors {
 			cursors[source] = max(cursors[source], at)
 		}
@@ -281,8 +282,8 @@ func checkCursors(list []Verified) {
 		at := cursors[source]
 		switch {
 		case source == "" || at <= feed:
-		case v.Verdict == NotCompared || len(v.Replicas) == 1:
-			v.note(NotCompared, "the division has folded its feed up to %d, and the replica here only has %d; verify all nodes' folders together", at, feed)
+		case v.Verdict == NotCompared || len(v.Replicas) < nodes:
+			v.note(NotCompared, "the division has folded its feed up to %d, and the replicas here only have %d; verify the folders of all nodes together", at, feed)
 		default:
 			v.note(Contradicts, "the division has folded its feed up to %d, and no replica has more than %d", at, feed)
 		}
