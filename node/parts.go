@@ -117,7 +117,8 @@ func (n *Node) openEngine() (err error) {
 	if err != nil {
 		return err
 	}
-	o := replication.Options{Dir: n.cfg.Data, Node: n.cfg.Node, Dial: n.dial, Hello: hello, Log: n.log, Now: n.now}
+	o := replication.Options{Dir: n.cfg.Data, Node: n.cfg.Node, Dial: n.dial, Hello: hello,
+		Log: n.opts.Log.With("division", n.cfg.Division.Code), Now: n.now} // It names the node itself.
 	if n.opts.Fast {
 		o.HeartbeatTimeout = fastHeartbeat
 	}
