@@ -16,6 +16,11 @@ func main() {
 		newItems,
 		newAccount,
 		newTOTP,
+		newInstall,
+		newDoctor,
+		newBackup,
+		newRestore,
+		newVerify,
 		newConfig,
 		newVersion,
 	))
