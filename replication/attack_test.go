@@ -127,6 +127,7 @@ func (l *ledger) check(c *replicationtest.Nodes) error {
 // TestAttack moves the leadership, cuts nodes off, and crashes them, with their WALs cut
 // short, while counters are incremented.
 func TestAttack(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("8 s of load: go test without -short")
 	}

@@ -161,10 +161,12 @@ func (e *Engine) stop() error {
 	dbs := slices.Collect(maps.Values(e.dbs))
 	e.dbs = map[DatabaseID]*DB{}
 	e.mu.Unlock()
-	var errs []error
-	for _, db := range dbs {
-		errs = append(errs, db.stop())
+	errs := make([]error, len(dbs))
+	var wg sync.WaitGroup
+	for i, db := range dbs {
+		wg.Go(func() { errs[i] = db.stop() })
 	}
+	wg.Wait()
 	e.checkpoints.close()
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)

@@ -93,6 +93,7 @@ func TestAnUpdateWhoseLeaderIsCutOffHasAnUnknownOutcome(t *testing.T) {
 }
 
 func TestOnLeadRunsOncePerLeadership(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var log []string
 	active := 0
@@ -128,6 +129,7 @@ func TestOnLeadRunsOncePerLeadership(t *testing.T) {
 }
 
 func TestRestartGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 1)
 	exec(t, c.DB("n1"), counterSchema...)
 	file := filepath.Join(c.Dir("n1"), "db", "test", "main", "state.db")
@@ -182,6 +184,7 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 }
 
 func TestAFileWithoutItsLogIsRefused(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 1)
 	exec(t, c.DB("n1"), counterSchema...)
 	c.Stop("n1")
@@ -201,6 +204,7 @@ func TestAFileWithoutItsLogIsRefused(t *testing.T) {
 }
 
 func TestAFullDiskIsNoResult(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n1")
 	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
@@ -244,6 +248,7 @@ func TestAFullDiskIsNoResult(t *testing.T) {
 }
 
 func TestAReplicaThatDiffersStops(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n1")
 	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
@@ -258,6 +263,7 @@ func TestAReplicaThatDiffersStops(t *testing.T) {
 }
 
 func TestAddAndRemoveANode(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 1)
 	c.Open = func(replication.NodeID) replication.DBOptions {
 		return replication.DBOptions{Voters: []replication.NodeID{"n1"}}
@@ -298,6 +304,7 @@ func TestAddAndRemoveANode(t *testing.T) {
 }
 
 func TestBackupWhileServing(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, counterSchema...)
 	exec(t, db, `CREATE TABLE big(b)`, `INSERT INTO big VALUES (zeroblob(3000000))`)
@@ -338,6 +345,7 @@ func TestBackupWhileServing(t *testing.T) {
 }
 
 func TestInstallACopy(t *testing.T) {
+	t.Parallel()
 	from, to := replicationtest.One(t), replicationtest.One(t)
 	exec(t, from, `CREATE TABLE t(v)`, `INSERT INTO t VALUES (1)`)
 	exec(t, to, `CREATE TABLE other(v)`)
@@ -369,6 +377,7 @@ func TestInstallACopy(t *testing.T) {
 // TestFullText lets updates that fail stand between those that write to an fts4 table:
 // shadow tables may differ then, content must not.
 func TestFullText(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n1")
 	exec(t, c.DB("n1"), `CREATE TABLE t(v)`, `CREATE VIRTUAL TABLE f USING fts4(body, tokenize=unicode61)`,

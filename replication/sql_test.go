@@ -101,6 +101,7 @@ func exec(t testing.TB, db *replication.DB, stmts ...string) {
 }
 
 func TestRefusedSQL(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, setup...)
 	exec(t, db, `CREATE TRIGGER late AFTER UPDATE ON u BEGIN INSERT INTO t(v) VALUES (datetime('now')); END`)
@@ -136,6 +137,7 @@ func TestRefusedSQL(t *testing.T) {
 }
 
 func TestRefusedSQLLeavesNothing(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, setup...)
 	before, _, _ := db.Checksum(context.Background())
@@ -157,6 +159,7 @@ func TestRefusedSQLLeavesNothing(t *testing.T) {
 }
 
 func TestAllowedSQL(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, setup...)
 	for _, sql := range []string{
@@ -198,6 +201,7 @@ func TestAllowedSQL(t *testing.T) {
 }
 
 func TestQueriesOnlyRead(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, setup...)
 	ctx := context.Background()
@@ -236,6 +240,7 @@ func TestQueriesOnlyRead(t *testing.T) {
 }
 
 func TestSplitSQL(t *testing.T) {
+	t.Parallel()
 	script := `
 -- first; not a statement
 CREATE TABLE a(x TEXT DEFAULT 'a;b'); /* ; */
