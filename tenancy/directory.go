@@ -113,6 +113,9 @@ func placeDatabase(tx *service.Tx, id replication.DatabaseID, slug string) error
 	if err != nil {
 		return err
 	}
+	if len(nodes) == 0 { // A group that nobody founds never has a leader.
+		return service.ErrUnavailable.With("retry_after", 1)
+	}
 	founders := make([]replication.NodeID, 0, len(nodes))
 	for _, n := range nodes {
 		founders = append(founders, n.ID)

@@ -5,8 +5,10 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tongban/division/uscc"
 	"tongban/service"
@@ -102,6 +104,36 @@ type newTenant struct {
 	Codes []string `json:"codes"`
 }
 
+// check finds everything that is wrong with the form at once; nil: nothing is.
+func (in newTenant) check() error {
+	var all []*service.Error
+	if !slugPattern.MatchString(in.Slug) {
+		all = append(all, ErrBadSlug.With("slug", in.Slug))
+	}
+	if n := utf8.RuneCountInString(strings.TrimSpace(in.Name)); n == 0 || n > maxNameRunes {
+		all = append(all, ErrBadName.With("max", maxNameRunes))
+	}
+	if i := slices.IndexFunc(in.Codes, func(code string) bool { return !uscc.Valid(code) }); i >= 0 {
+		all = append(all, ErrBadCode.With("code", in.Codes[i]))
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	wrong := service.ErrInvalid
+	for _, one := range all {
+		for name, reason := range one.Fields {
+			wrong = wrong.Field(name, reason)
+		}
+		for name, value := range one.Params {
+			wrong = wrong.With(name, value)
+		}
+	}
+	return wrong
+}
+
 // create enters a tenant and waits until its database answers here, so that whoever
 // created it can use it at once.
 func (t *Tenancy) create(ctx context.Context, r *service.Request) (service.Response, error) {
@@ -114,10 +146,8 @@ func (t *Tenancy) create(ctx context.Context, r *service.Request) (service.Respo
 		in = newTenant{Slug: strings.TrimSpace(r.Form.Get("slug")), Name: r.Form.Get("name"),
 			Codes: strings.Fields(r.Form.Get("codes"))}
 	}
-	for _, code := range in.Codes {
-		if !uscc.Valid(code) {
-			return t.again(ctx, r, ErrBadCode.With("code", code))
-		}
+	if wrong := in.check(); wrong != nil {
+		return t.again(ctx, r, wrong)
 	}
 	out, err := r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
 		tenant, err := CreateTenant(tx, in.Slug, in.Name, in.Codes)
