@@ -64,6 +64,7 @@ func (n *Node) adminHandler() http.Handler {
 	mux.HandleFunc("GET /node/list", func(rw http.ResponseWriter, _ *http.Request) {
 		writeJSON(rw, http.StatusOK, n.book.Peers())
 	})
+	mux.HandleFunc("GET /node/profile", n.serveProfile)
 	mux.HandleFunc("POST /node/token", n.serveToken)
 	mux.HandleFunc("POST /node/remove", n.serveRemove)
 	if n.opts.Admin != nil {

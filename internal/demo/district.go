@@ -205,6 +205,14 @@ func (d *District) Kill(n *Node) {
 	p.kill()
 }
 
+// StopNode stops a node's process in good order.
+func (d *District) StopNode(n *Node) error {
+	d.mu.Lock()
+	p := n.proc
+	d.mu.Unlock()
+	return p.stop()
+}
+
 // Stop stops the processes of all nodes in good order, at the same time.
 func (d *District) Stop() error { return stopAll(d.processes()) }
 

@@ -200,8 +200,8 @@ func (o Offer) path() string {
 	return "/t/" + o.Tenant + "/items/" + url.PathEscape(o.Item) + "/apply"
 }
 
-// spread orders offers so that neighbours are of different tenants.
-func spread(by map[string][]Offer) []Offer {
+// Spread orders offers so that neighbours are of different tenants.
+func Spread(by map[string][]Offer) []Offer {
 	var slugs []string
 	for slug := range by {
 		slugs = append(slugs, slug)

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -99,4 +100,15 @@ func (d *District) load(ctx context.Context, offers []Offer, n int, l *ledger) e
 		})
 	}
 	return g.Wait()
+}
+
+// Submit sends one new application to the node, once, and returns when it is acknowledged.
+// seq makes the applicant unique.
+func (d *District) Submit(ctx context.Context, n *Node, o Offer, seq int) (Receipt, error) {
+	a := newApplication(o, fmt.Sprintf("丙%07d", seq), seq)
+	r, err := d.http.send(ctx, http.MethodPost, n.URL+o.path(), a.form, nil)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receiptOf(a, r)
 }

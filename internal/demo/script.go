@@ -113,7 +113,7 @@ func (s *script) loadAndKill(ctx context.Context) error {
 	s.o.Progress.Step("%d applications for items of %d departments, %d clients, at all nodes", s.o.Cases, len(s.offers), clients)
 	start := time.Now()
 	g, loading := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.d.load(loading, spread(s.offers), s.o.Cases, s.ledger) })
+	g.Go(func() error { return s.d.load(loading, Spread(s.offers), s.o.Cases, s.ledger) })
 	g.Go(func() error {
 		select {
 		case <-s.ledger.reached:
