@@ -2,6 +2,7 @@ package cases
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,7 +35,18 @@ func TestACaseFromApplicationToArchive(t *testing.T) {
 	if before.Left != after.Left || !after.At.After(before.At) {
 		t.Errorf("before the special procedure %+v, after a week of it %+v", before, after)
 	}
-	for _, a := range []Action{Pause, Continue, Extend, Grant, Close, Deliver, Archive} {
+	w.Clock.Advance(24 * time.Hour)
+	if later := w.read(c.Number).Clocks(calendar.Default(), w.Clock.Now()).Statutory; after.Stands || later.Left != after.Left-1 || !later.At.Equal(after.At) {
+		t.Errorf("after the special procedure %+v, a day later %+v", after, later)
+	}
+	for _, a := range []Action{Pause, Continue, Extend, Grant} {
+		w.do(c.Number, a, nil)
+	}
+	k := w.read(c.Number).Clocks(calendar.Default(), w.Clock.Now())
+	if k.Deliver == nil || !k.Deliver.At.Equal(calendar.Default().AddWorkdays(w.Clock.Now(), DeliverDays)) || k.Statutory != nil {
+		t.Errorf("after the decision: %+v", k)
+	}
+	for _, a := range []Action{Close, Deliver, Archive} {
 		w.do(c.Number, a, nil)
 	}
 	got := w.read(c.Number)
@@ -94,6 +106,24 @@ func TestWrongApplicationsComeBackWithWhatIsWrong(t *testing.T) {
 	r := w.refused("invalid", apply, servicetest.Citizen(), change("name", ""))
 	if r.Page != "cases/apply" {
 		t.Errorf("the form does not come back: page %q", r.Page)
+	}
+}
+
+func TestMaterialsAreThoseOfTheItemWithWhatTheApplicantHas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	form := application()
+	form["materials"] = []string{"社会保险登记表", "统一社会信用代码证照", "别的"}
+	var receipt Receipt
+	servicetest.Decode(t, w.must("POST "+applyURL(w.promised.Code), servicetest.Citizen(), form), &receipt)
+	given := map[string]bool{}
+	for _, m := range w.read(receipt.Number).Materials {
+		given[m.Name] = m.Given
+	}
+	// The credit code is fetched by the department: nobody gives it.
+	want := map[string]bool{"社会保险登记表": true, "统一社会信用代码证照": false, "单位成立批准文件": false}
+	if !maps.Equal(given, want) {
+		t.Errorf("materials %v, want %v", given, want)
 	}
 }
 
@@ -315,8 +345,9 @@ func TestExtendingIsTheHeadsAndHappensOnce(t *testing.T) {
 func TestTheListIsSearchedFilteredAndPaged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	first := w.file(w.promised.Code)
 	var last filed
-	for range perPage + 1 {
+	for range perPage {
 		last = w.file(w.promised.Code)
 	}
 	done := w.file(w.instant.Code)
@@ -339,8 +370,8 @@ func TestTheListIsSearchedFilteredAndPaged(t *testing.T) {
 		w.refused("cases.bad_filter", "GET "+base+"/cases?"+query, servicetest.Officer(home), nil)
 	}
 	w.Clock.Advance(5 * 24 * time.Hour)
-	w.do(last.Number, Accept, nil)
-	if first := get("").Rows[0]; first.Number == last.Number || first.Due.Lamp != "yellow" {
-		t.Errorf("the first is %+v", first)
+	w.do(first.Number, Accept, nil) // It now has more time than the others.
+	if top := get("").Rows[0]; top.Number == first.Number || top.Due.Lamp != "yellow" {
+		t.Errorf("the most urgent is %+v", top)
 	}
 }
