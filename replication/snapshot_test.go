@@ -91,8 +91,10 @@ func wantStream(t *testing.T, s *snapshotStore, id string, index uint64, text st
 	if err != nil || !bytes.Equal(b, lengthed(text)) || meta.Index != index || meta.Size != int64(len(b)) {
 		t.Fatalf("the stream is %q (%v) at %d with size %d, want %q at %d", b, err, meta.Index, meta.Size, lengthed(text), index)
 	}
-	if r.Close() != nil || r.Close() != nil {
-		t.Fatal("closing it twice, as raft and its FSM do, is an error")
+	for range 2 { // As raft and its FSM do.
+		if err := r.Close(); err != nil {
+			t.Fatal("closing it twice is an error: ", err)
+		}
 	}
 	return meta
 }

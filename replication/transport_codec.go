@@ -54,6 +54,7 @@ func appendAppendRequest(b []byte, q *raft.AppendEntriesRequest) []byte {
 
 func decodeAppendRequest(b []byte, from NodeID) (*raft.AppendEntriesRequest, error) {
 	r := byteReader{b: b}
+	//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
 	q := &raft.AppendEntriesRequest{RPCHeader: peerHeader(r.byte(), from), Leader: []byte(from)}
 	q.Term = r.uvarint()
 	q.PrevLogEntry = r.uvarint()
@@ -103,6 +104,7 @@ func appendVoteRequest(b []byte, q *raft.RequestVoteRequest) []byte {
 
 func decodeVoteRequest(b []byte, from NodeID) (*raft.RequestVoteRequest, error) {
 	r := byteReader{b: b}
+	//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
 	q := &raft.RequestVoteRequest{RPCHeader: peerHeader(r.byte(), from), Candidate: []byte(from)}
 	q.Term, q.LastLogIndex, q.LastLogTerm = r.uvarint(), r.uvarint(), r.uvarint()
 	q.LeadershipTransfer = r.bool()

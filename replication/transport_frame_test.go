@@ -152,7 +152,9 @@ func TestMessagesComeOutAsTheyWentIn(t *testing.T) {
 	h := peerHeader(3, "n1")
 	number := func() uint64 { return rng.Uint64() >> rng.IntN(64) }
 	for range 500 {
+		//lint:ignore SA1019 the codec carries it
 		app := &raft.AppendEntriesRequest{RPCHeader: h, Leader: []byte("n1"), Term: number(), PrevLogEntry: number(), PrevLogTerm: number(), LeaderCommitIndex: number(), Entries: randomEntries(rng)}
+		//lint:ignore SA1019 the codec carries it
 		vote := &raft.RequestVoteRequest{RPCHeader: h, Candidate: []byte("n1"), Term: number(), LastLogIndex: number(), LastLogTerm: number(), LeadershipTransfer: rng.IntN(2) == 0}
 		pre := &raft.RequestPreVoteRequest{RPCHeader: h, Term: number(), LastLogIndex: number(), LastLogTerm: number()}
 		install := &raft.InstallSnapshotRequest{RPCHeader: h, Leader: []byte("n1"), SnapshotVersion: 1, Term: number(), LastLogIndex: number(), LastLogTerm: number(), ConfigurationIndex: number(), Size: 1 + int64(number()>>1), Configuration: raft.EncodeConfiguration(raft.Configuration{})}

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"time"
 
 	"tongban/replication"
 )
@@ -68,6 +67,3 @@ func (tx *Tx) Next(name string) (int64, error) {
 
 // View is a read-only look at a replica.
 type View = replication.View
-
-// micros is how times are stored: Unix microseconds.
-func micros(t time.Time) int64 { return t.UnixMicro() }

@@ -57,7 +57,7 @@ func authority(t *testing.T, d trust.Division) *trust.Authority {
 }
 
 // shake makes a handshake between a client and n1's node port and returns both errors.
-func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, state tls.ConnectionState) {
+func shake(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
 	a, b := net.Pipe()
 	deadline := time.Now().Add(5 * time.Second)
@@ -80,7 +80,7 @@ func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error
 	}
 	_ = b.Close()
 	serverErr = <-done
-	return serverErr, clientErr, s.ConnectionState()
+	return s.ConnectionState(), serverErr, clientErr
 }
 
 func TestTheNodePortKnowsItsOwn(t *testing.T) {
@@ -88,7 +88,7 @@ func TestTheNodePortKnowsItsOwn(t *testing.T) {
 	n1, n2 := box(t, a, "n1", time.Now()), box(t, a, "n2", time.Now())
 	everybody := func(replication.NodeID) bool { return true }
 	for _, protocol := range []string{trust.ProtocolRaft, trust.ProtocolStream, trust.ProtocolHTTP} {
-		serverErr, clientErr, state := shake(t, n1.Listener(everybody, time.Now), n2.Dialer("n1", protocol, time.Now))
+		state, serverErr, clientErr := shake(t, n1.Listener(everybody, time.Now), n2.Dialer("n1", protocol, time.Now))
 		if serverErr != nil || clientErr != nil {
 			t.Fatalf("%s: server %v, client %v", protocol, serverErr, clientErr)
 		}
@@ -97,7 +97,7 @@ func TestTheNodePortKnowsItsOwn(t *testing.T) {
 		}
 	}
 	join := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{trust.ProtocolJoin}}
-	serverErr, clientErr, state := shake(t, n1.Listener(everybody, time.Now), join)
+	state, serverErr, clientErr := shake(t, n1.Listener(everybody, time.Now), join)
 	if serverErr != nil || clientErr != nil || state.NegotiatedProtocol != trust.ProtocolJoin {
 		t.Errorf("join: server %v, client %v, protocol %q", serverErr, clientErr, state.NegotiatedProtocol)
 	}
@@ -181,7 +181,7 @@ func TestTheNodePortRefusesStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			knows := func(n replication.NodeID) bool { return n == "n1" || n == "n2" }
-			serverErr, clientErr, _ := shake(t, n1.Listener(knows, time.Now), c.client)
+			_, serverErr, clientErr := shake(t, n1.Listener(knows, time.Now), c.client)
 			if serverErr == nil || clientErr == nil {
 				t.Fatalf("the handshake succeeded: server %v, client %v", serverErr, clientErr)
 			}
@@ -198,12 +198,12 @@ func TestADialerSpeaksToNobodyElse(t *testing.T) {
 	stranger := box(t, authority(t, county), "n2", time.Now())
 	everybody := func(replication.NodeID) bool { return true }
 	for name, server := range map[string]*trust.Keys{"another node": n3, "another authority": stranger} {
-		_, clientErr, _ := shake(t, server.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now))
+		_, _, clientErr := shake(t, server.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now))
 		if !errors.Is(clientErr, trust.ErrStranger) {
 			t.Errorf("%s answers for n2: %v", name, clientErr)
 		}
 	}
-	if _, clientErr, _ := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now)); clientErr != nil {
+	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now)); clientErr != nil {
 		t.Errorf("the right node is refused: %v", clientErr)
 	}
 }

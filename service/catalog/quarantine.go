@@ -32,9 +32,8 @@ type Quarantined struct {
 	Raw     string    `json:"raw,omitempty"` // Of a line that could not be read.
 	Changed time.Time `json:"changed"`
 
-	row      Row
-	rev      int64
-	released bool
+	row Row
+	rev int64
 }
 
 const quarantineColumns = `id, line, code, name, body_code, reasons, state, new_body, new_code, coalesce(repair, 0), raw, changed, rev`

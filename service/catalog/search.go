@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strings"
 
@@ -316,6 +315,3 @@ type DepartmentCounts struct {
 	Name   string `json:"name"`
 	Counts
 }
-
-// errNoRows reports whether a query had no row.
-func errNoRows(err error) bool { return errors.Is(err, replication.ErrNoRows) }
