@@ -111,7 +111,7 @@ func (a *app) itemsRepair() *cobra.Command {
 		Short: "Give rows in quarantine the department's right code",
 		Long: `Gives rows in quarantine the unified social credit code of the department, so that they
 can be released. --dry-run shows what would change. A repair can be undone.`,
-		Example: `  tongban items repair minzheng --code 11511301MB0X24873P --kind body_checksum --dry-run
+		Example: `  tongban items repair minzheng --code 11511301MB0X24873P --kind body_check --dry-run
   tongban items repair minzheng --code 11511301MB0X24873P --body 11511301008778183X`,
 		Args: exactArgs("the department's slug"),
 		RunE: func(cmd *cobra.Command, args []string) error {
