@@ -34,6 +34,8 @@ type process struct {
 	done chan struct{} // Closed when it has ended; err is then valid.
 	err  error
 
+	patience time.Duration // stopPatience; tests have less.
+
 	mu       sync.Mutex
 	expected bool // It was told to end.
 }
@@ -46,7 +48,7 @@ func startProcess(name, log, binary string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer out.Close() // The child has its own descriptor.
-	p := &process{name: name, log: log, done: make(chan struct{}), cmd: exec.Command(binary, args...)}
+	p := &process{name: name, log: log, done: make(chan struct{}), patience: stopPatience, cmd: exec.Command(binary, args...)}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, environment()
 	// A group of its own: Ctrl-C in a terminal reaches us alone, and we stop it in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
@@ -121,9 +123,9 @@ func (p *process) stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // Fails when it is gone already.
 	select {
 	case <-p.done:
-	case <-time.After(stopPatience):
+	case <-time.After(p.patience):
 		p.kill()
-		return fmt.Errorf("%s (process %d) did not stop within %s and was killed; its log: %s", p.name, p.pid(), stopPatience, p.log)
+		return fmt.Errorf("%s (process %d) did not stop within %s and was killed; the end of its log:\n%s", p.name, p.pid(), p.patience, tail(p.log, tailLines))
 	}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {

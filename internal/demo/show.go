@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -131,7 +133,7 @@ func (d *District) welcome(ctx context.Context, out io.Writer, people []*person,
 		w.say("    %s   %s   (pid %d)", n.Name, n.URL, d.PID(n))
 	}
 	w.say("")
-	w.say("  账号只显示这一次 · accounts, shown only now (password, then the code of `tongban totp SECRET`):")
+	w.say("  账号只显示这一次，依次为：登录名、密码、验证器密钥 · accounts, shown only now: login, password, secret of the authenticator")
 	w.say("")
 	for _, p := range people {
 		w.say("    %-9s %s   %s", p.login, p.password, p.secret)
@@ -148,7 +150,8 @@ func (d *District) welcome(ctx context.Context, out io.Writer, people []*person,
 		{"打开 " + first.URL + "，搜索“社保”", "open it and search for 社保 (social security)"},
 		{"选" + tenant[1] + "的一个事项，点“申请”，记下受理编号和查询码", "choose an item of " + tenant[1] + ", apply, and note receipt number and secret"},
 		{"在另一台节点查办件：" + d.Nodes[1].URL + "/track", "track the case at another node"},
-		{"以 officer 登录：" + first.URL + "/sign-in，验证码：tongban totp SECRET", "sign in as officer, find the case and accept it; officer2 cannot see it"},
+		{"以 officer 登录：" + first.URL + "/sign-in，验证码由 " + d.command() + " totp 密钥 算出；officer2 看不到这个办件",
+			"sign in as officer (" + d.command() + " totp SECRET prints the code), accept the case; officer2 cannot see it"},
 		{fmt.Sprintf("kill -9 %d，再打开 %s，照常办理", d.PID(victim), other.URL), fmt.Sprintf("kill node %s, which leads %d databases; go on at another node", victim.Name, len(led))},
 	} {
 		w.say("  %d. %s", i+1, s.zh)
@@ -158,6 +161,16 @@ func (d *District) welcome(ctx context.Context, out io.Writer, people []*person,
 	w.say("  Ctrl-C 停止并删除 · stops it and removes %s", d.Dir)
 	w.say("")
 	return w.err
+}
+
+// command is how the program is called from here.
+func (d *District) command() string {
+	if dir, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(dir, d.binary); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return d.binary
 }
 
 // lines writes lines until one fails.
