@@ -187,7 +187,11 @@ func chooseDivision(code, level string) (division.Division, error) {
 	case d.Virtual:
 		return d, exit.Usagef("%s %s only groups others in the code list and has no government of its own; choose one of those below it", d.Code, d.FullName())
 	case d.Status == division.Former:
-		return d, exit.Usagef("%s %s no longer exists; its ground now belongs to %s", d.Code, d.FullName(), describeRefs(d.Successors))
+		belongs := "belongs"
+		if d.Inferred {
+			belongs = "by its name probably belongs"
+		}
+		return d, exit.Usagef("%s %s no longer exists; its ground now %s to %s", d.Code, d.FullName(), belongs, describeRefs(d.Successors))
 	case d.Level == division.Township:
 		return d, exit.Usagef("%s %s is a township, an outlet of its county; install for county %s", d.Code, d.FullName(), d.Parent.Code)
 	}

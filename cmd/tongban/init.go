@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tongban/division"
 	"tongban/node"
 	"tongban/node/config"
 	"tongban/node/exit"
@@ -43,6 +44,9 @@ paper, apart from the boxes.`,
 				return exit.Usagef("say which division and where: tongban init --division 511602 --dir DIR")
 			}
 			o.Node = replication.NodeID(id)
+			if err := a.askLevel(&o); err != nil {
+				return err
+			}
 			return a.init(o, recovery)
 		},
 	}
@@ -54,6 +58,26 @@ paper, apart from the boxes.`,
 	f.StringVar(&recovery, "recovery-file", "", "write the recovery kit to a file instead of printing it")
 	addAddresses(cmd, &o.Addresses)
 	return cmd
+}
+
+// askLevel asks which division is meant when the code has two and a person can be asked;
+// without a terminal, Init refuses and names the flag.
+func (a *app) askLevel(o *node.InitOptions) error {
+	candidates, err := division.Lookup(o.Division)
+	if o.Level != "" || err != nil || len(candidates) < 2 || !a.interactive() {
+		return nil // What is wrong with the code, Init says.
+	}
+	fmt.Fprintf(a.err, "%s is more than one division:\n", o.Division)
+	for i, d := range candidates {
+		fmt.Fprintf(a.err, "  %d  %s (%s)\n", i+1, d.FullName(), d.Level)
+	}
+	fmt.Fprintf(a.err, "Which one? [1-%d] ", len(candidates))
+	var n int
+	if _, err := fmt.Fscanln(a.in, &n); err != nil || n < 1 || n > len(candidates) {
+		return exit.Usagef("answer with a number from 1 to %d, or say --level", len(candidates))
+	}
+	o.Level = candidates[n-1].Level.String()
+	return nil
 }
 
 func (a *app) init(o node.InitOptions, recoveryFile string) error {

@@ -56,14 +56,19 @@ func (a *app) readPassphrase(file string) (string, error) {
 	return line, nil
 }
 
+// interactive reports whether somebody at a terminal can be asked.
+func (a *app) interactive() bool {
+	in, ok := a.in.(*os.File)
+	return ok && term.IsTerminal(int(in.Fd()))
+}
+
 // askSecret asks on the terminal, without showing what is typed.
 func (a *app) askSecret(question string) (string, error) {
-	in, ok := a.in.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	if !a.interactive() {
 		return "", exit.Usagef("there is no terminal to ask for the passphrase: name a file with --passphrase-file or $TONGBAN_PASSPHRASE_FILE")
 	}
 	fmt.Fprint(a.err, question)
-	secret, err := term.ReadPassword(int(in.Fd()))
+	secret, err := term.ReadPassword(int(a.in.(*os.File).Fd()))
 	fmt.Fprintln(a.err)
 	if err != nil {
 		return "", exit.Usagef("read the passphrase: %w", err)
