@@ -61,13 +61,8 @@ func Backup(ctx context.Context, o BackupOptions) (out BackupResult, err error) 
 	if _, err := os.Lstat(out.File); err == nil && !o.Force {
 		return out, exit.Errorf(exit.Failed, "%s is there already; choose another name, or replace it with --force", o.File)
 	}
-	body, err := askBackup(ctx, o.Config)
-	if err != nil {
-		return out, err
-	}
-	defer body.Close()
 	partial := out.File + ".partial"
-	f, err := os.OpenFile(partial, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := createAnew(partial)
 	if err != nil {
 		return out, exit.Errorf(exit.Failed, "write the backup: %w", err)
 	}
@@ -77,6 +72,11 @@ func Backup(ctx context.Context, o BackupOptions) (out BackupResult, err error) 
 			_ = os.Remove(partial)
 		}
 	}()
+	body, err := askBackup(ctx, o.Config)
+	if err != nil {
+		return out, err
+	}
+	defer body.Close()
 	sum := &counter{hash: sha256.New()}
 	if out.Manifest, err = seal(body, io.MultiWriter(f, sum), o); err != nil {
 		return out, err
@@ -96,6 +96,15 @@ func Backup(ctx context.Context, o BackupOptions) (out BackupResult, err error) 
 		out.Unnoted = err.Error()
 	}
 	return out, nil
+}
+
+// createAnew creates a file for this user alone, in place of what a backup that was killed
+// may have left. It follows no link.
+func createAnew(name string) (*os.File, error) {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 // place gives a finished file its name.
@@ -185,7 +194,7 @@ func seal(r io.Reader, w io.Writer, o BackupOptions) (Manifest, error) {
 	if err := writeEntry(out.Writer, entryFoundation, int64(len(foundation)), bytes.NewReader(foundation)); err != nil {
 		return m, err
 	}
-	progress := newProgress(o.Progress, m.Size())
+	progress := newProgress(context.Background(), o.Progress, m.Size()) // The node's stream ends with its context.
 	for _, d := range m.Databases {
 		h, err := in.Next()
 		if err != nil || h.Name != d.entry() || h.Size != d.Size {
@@ -222,18 +231,19 @@ func cut(err error) error {
 	return exit.Errorf(exit.Temporary, "the node stopped in the middle of the backup (%w); see its log and try again", err)
 }
 
-// progress counts what is read of the databases.
+// progress counts what is read of the databases, and ends the reading with its context.
 type progress struct {
+	ended       func() error
 	tell        func(done, total int64)
 	done, total int64
 }
 
-func newProgress(tell func(done, total int64), total int64) *progress {
+func newProgress(ctx context.Context, tell func(done, total int64), total int64) *progress {
 	if tell == nil {
 		tell = func(int64, int64) {}
 	}
 	tell(0, total)
-	return &progress{tell: tell, total: total}
+	return &progress{ended: ctx.Err, tell: tell, total: total}
 }
 
 // of counts what is read through it.
@@ -246,6 +256,9 @@ type counted struct {
 
 // Read implements io.Reader.
 func (c *counted) Read(b []byte) (int, error) {
+	if err := c.p.ended(); err != nil {
+		return 0, exit.Errorf(exit.Failed, "interrupted: %w", err)
+	}
 	n, err := c.Reader.Read(b)
 	c.p.done += int64(n)
 	c.p.tell(c.p.done, c.p.total)
@@ -264,7 +277,7 @@ type Contents struct {
 
 // VerifyBackup decrypts all of a backup and checks every database in it, in a folder that
 // it removes. Its error says that the file cannot be used at all.
-func VerifyBackup(name, passphrase string, now time.Time, tell func(done, total int64)) (c Contents, err error) {
+func VerifyBackup(ctx context.Context, name, passphrase string, now time.Time, tell func(done, total int64)) (c Contents, err error) {
 	c = Contents{File: name, Faults: []string{}}
 	o, err := openBackup(name, passphrase)
 	if err != nil {
@@ -288,9 +301,9 @@ func VerifyBackup(name, passphrase string, now time.Time, tell func(done, total 
 	if err := needRoom(dir, uint64(m.Size())); err != nil {
 		return c, err
 	}
-	if err := o.unpack(dir, m, newProgress(tell, m.Size())); err != nil {
+	if err := o.unpack(dir, m, newProgress(ctx, tell, m.Size())); err != nil {
 		return c, err
 	}
-	c.Faults, err = checkUnpacked(dir, m)
+	c.Faults, err = checkUnpacked(ctx, dir, m)
 	return c, err
 }

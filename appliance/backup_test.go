@@ -2,8 +2,11 @@ package appliance
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +56,7 @@ func TestABackupIsRestoredWithoutTheOldBox(t *testing.T) {
 	if err := os.RemoveAll(c.Config(0).Dir()); err != nil { // Nothing of it may be needed.
 		t.Fatal(err)
 	}
-	if seen, err := VerifyBackup(b.File, secret, time.Now(), nil); err != nil || len(seen.Faults) > 0 || seen.Rows != b.Rows {
+	if seen, err := VerifyBackup(t.Context(), b.File, secret, time.Now(), nil); err != nil || len(seen.Faults) > 0 || seen.Rows != b.Rows {
 		t.Fatalf("verify: %+v, %v", seen, err)
 	}
 
@@ -73,7 +76,7 @@ func TestABackupIsRestoredWithoutTheOldBox(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
-	if v, err := Verify([]string{dir}, nil); err != nil || v.Verdict != Agree {
+	if v, err := Verify(t.Context(), []string{dir}, nil); err != nil || v.Verdict != Agree {
 		t.Fatalf("%v\n%s", err, v.Text())
 	}
 	checkRenewed(t, r, b)
@@ -235,7 +238,7 @@ func TestWhatIsNoGoodBackupIsRefusedAndNothingIsLeft(t *testing.T) {
 				}
 			}
 			if c.change != nil {
-				_, err := VerifyBackup(file, pass, time.Now(), nil)
+				_, err := VerifyBackup(t.Context(), file, pass, time.Now(), nil)
 				says(t, err, c.code, c.words...)
 			}
 		})
@@ -356,8 +359,8 @@ func TestAFollowerBacksUpWhatTheLeaderHasAndSaysWhenThereIsNone(t *testing.T) {
 	follower := (c.Leader(0, tenancy.DivisionDatabase) + 1) % 3
 	o := BackupOptions{Config: c.Config(follower), File: filepath.Join(t.TempDir(), "b"), Passphrase: secret, Force: true, workFactor: quickFactor}
 	b, err := Backup(t.Context(), o)
-	if err != nil || len(b.Manifest.Behind()) > 0 || b.Unnoted != "" || len(b.Manifest.Databases) != 3 {
-		t.Fatalf("with a leader: %+v, %v", b, err)
+	if behind := b.Manifest.Behind(); err != nil || len(behind) > 0 || b.Unnoted != "" || len(b.Manifest.Databases) != 3 {
+		t.Fatalf("with a leader: %q lack a leader, %q, %v", behind, b.Unnoted, err)
 	}
 	for i := range 3 {
 		if i != follower {
@@ -380,8 +383,36 @@ func TestAFollowerBacksUpWhatTheLeaderHasAndSaysWhenThereIsNone(t *testing.T) {
 	if err != nil || len(b.Manifest.Behind()) != 3 || !strings.Contains(b.Unnoted, "leader") {
 		t.Fatalf("without a leader: %+v, %v", b, err)
 	}
-	if seen, err := VerifyBackup(o.File, secret, time.Now(), nil); err != nil || len(seen.Faults) > 0 {
+	if seen, err := VerifyBackup(t.Context(), o.File, secret, time.Now(), nil); err != nil || len(seen.Faults) > 0 {
 		t.Errorf("verify: %+v, %v", seen, err)
+	}
+}
+
+func TestOneBackupIsMadeAtATime(t *testing.T) {
+	t.Parallel()
+	s := &server{busy: make(chan struct{}, 1)}
+	s.busy <- struct{}{}
+	rec := httptest.NewRecorder()
+	s.backup(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/node/backup", nil))
+	if rec.Code != http.StatusConflict || !strings.Contains(rec.Body.String(), "another backup") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+func TestThreeStoppedNodesAgree(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Division(t, 3)
+	for i, slug := range []string{"minzheng", "gongan", "caizheng"} {
+		c.CreateTenant(i, slug, "局"+slug)
+	}
+	var dirs []string
+	for i := range 3 {
+		c.Stop(i)
+		dirs = append(dirs, c.Config(i).Dir())
+	}
+	v, err := Verify(t.Context(), dirs, nil)
+	if err != nil || v.Verdict != Agree || len(v.Databases) != 4 {
+		t.Errorf("%v\n%s", err, v.Text())
 	}
 }
 
@@ -405,6 +436,13 @@ func TestWhatAKilledRestoreLeftIsInNobodysWay(t *testing.T) {
 	o := RestoreOptions{File: b.File, Passphrase: secret, Dir: dir, Addresses: loopback(), Confirm: func(Contents) bool { return false }}
 	if _, err := Restore(t.Context(), o); !errors.Is(err, ErrDeclined) {
 		t.Errorf("declined: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o.Confirm = func(Contents) bool { cancel(); return true }
+	_, err := Restore(ctx, o)
+	says(t, err, exit.Failed, "interrupted")
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("an interrupted restore left %v", left)
 	}
 	o.Confirm, o.Node = nil, "box-7"
 	r, err := Restore(t.Context(), o)

@@ -202,10 +202,10 @@ func (out *RestoreResult) build(ctx context.Context, in *opener, m Manifest, f n
 	if err := needRoom(partial, 2*uint64(m.Size())+spareDisk); err != nil { // The stage, and the databases.
 		return err
 	}
-	if err := in.unpack(stage, m, newProgress(o.Progress, m.Size())); err != nil {
+	if err := in.unpack(stage, m, newProgress(ctx, o.Progress, m.Size())); err != nil {
 		return err
 	}
-	faults, err := checkUnpacked(stage, m)
+	faults, err := checkUnpacked(ctx, stage, m)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"tongban/node"
@@ -28,7 +27,12 @@ const (
 	stageFolder = "backup.partial"
 	// openWait bounds the wait for a tenant's database that was created just before.
 	openWait = 10 * time.Second
-	// openPause is how often that is looked for.
+	// busyWait bounds the wait for the end of the backup before.
+	busyWait = 5 * time.Second
+	// leaderWait bounds, for all databases together, the wait for leaders that do not answer:
+	// an election takes a second or two.
+	leaderWait = 5 * time.Second
+	// openPause is how often one and the other are looked for.
 	openPause = 50 * time.Millisecond
 	// spareDisk must stay free besides the copies: the node goes on writing.
 	spareDisk = 256 << 20
@@ -41,22 +45,25 @@ const (
 //	                   the databases. Whoever may open the socket may read them anyway.
 //	POST /node/backup  says that the backup was written; a node.BackupNote
 func Serve(n *node.Node, mux *http.ServeMux) {
-	s := &server{node: n}
+	s := &server{node: n, busy: make(chan struct{}, 1), patience: busyWait}
 	mux.HandleFunc("GET /node/backup", s.backup)
 	mux.HandleFunc("POST /node/backup", s.note)
 }
 
 type server struct {
-	node *node.Node
-	busy sync.Mutex // One backup at a time: each needs the databases' size on the disk.
+	node     *node.Node
+	busy     chan struct{} // Full: a backup is being made. Each needs the databases' size on the disk.
+	patience time.Duration // With one that is about to end: its client has all, and goes on.
 }
 
 func (s *server) backup(rw http.ResponseWriter, r *http.Request) {
-	if !s.busy.TryLock() {
+	select {
+	case s.busy <- struct{}{}:
+		defer func() { <-s.busy }()
+	case <-time.After(s.patience):
 		refuse(rw, http.StatusConflict, "busy", "another backup is being made; wait until it is done")
 		return
 	}
-	defer s.busy.Unlock()
 	dir := filepath.Join(s.node.Config().Data, stageFolder)
 	defer os.RemoveAll(dir)
 	m, foundation, err := s.stage(r.Context(), dir)
@@ -95,7 +102,8 @@ func (s *server) stage(ctx context.Context, dir string) (Manifest, node.Foundati
 	if err != nil {
 		return m, none, err
 	}
-	division, look, err := s.copy(ctx, dir, tenancy.DivisionDatabase)
+	leaders := time.Now().Add(leaderWait)
+	division, look, err := s.copy(ctx, dir, tenancy.DivisionDatabase, leaders)
 	if err != nil {
 		return m, none, err
 	}
@@ -108,7 +116,7 @@ func (s *server) stage(ctx context.Context, dir string) (Manifest, node.Foundati
 		return m, none, err
 	}
 	for _, id := range ids {
-		d, tenant, err := s.copy(ctx, dir, id)
+		d, tenant, err := s.copy(ctx, dir, id, leaders)
 		if err != nil {
 			return m, none, err
 		}
@@ -151,14 +159,15 @@ func (s *server) roomFor(dir string, ids []replication.DatabaseID) error {
 	return err
 }
 
-// copy copies one database at one index and looks into the copy.
-func (s *server) copy(ctx context.Context, dir string, id replication.DatabaseID) (Database, inside, error) {
+// copy copies one database at one index and looks into the copy. It waits for a leader
+// until the time leaders.
+func (s *server) copy(ctx context.Context, dir string, id replication.DatabaseID, leaders time.Time) (Database, inside, error) {
 	d := Database{ID: id}
 	db, err := s.open(ctx, id)
 	if err != nil {
 		return d, inside{}, err
 	}
-	if d.Current, err = s.node.CatchUp(ctx, db); err != nil {
+	if d.Current, err = s.catchUp(ctx, db, leaders); err != nil {
 		return d, inside{}, fmt.Errorf("catch up with the leader of %s: %w", id, err)
 	}
 	name := filepath.Join(dir, fileName(id))
@@ -175,6 +184,22 @@ func (s *server) copy(ctx context.Context, dir string, id replication.DatabaseID
 	d.Newest, d.Checksum, d.Rows, d.Audit = look.Newest, look.Checksum, look.Rows, look.Audit.Head
 	d.Size, d.SHA256, err = hashFile(name)
 	return d, look, err
+}
+
+// catchUp waits until this node's replica has what the leader has; false when no leader
+// answered until the time.
+func (s *server) catchUp(ctx context.Context, db *replication.DB, until time.Time) (bool, error) {
+	for {
+		current, err := s.node.CatchUp(ctx, db)
+		if current || err != nil || time.Now().After(until) {
+			return current, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(openPause):
+		}
+	}
 }
 
 // open waits for a database that is being opened.

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -70,11 +71,14 @@ func (o *opener) unpackOne(dir string, d Database, p *progress) (err error) {
 
 // checkUnpacked looks into every database and compares it with the manifest. What is
 // wrong comes back as sentences.
-func checkUnpacked(dir string, m Manifest) ([]string, error) {
+func checkUnpacked(ctx context.Context, dir string, m Manifest) ([]string, error) {
 	faults := []string{}
 	say := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	var cursors map[string]int64
 	for _, d := range m.Databases {
+		if err := ctx.Err(); err != nil {
+			return faults, exit.Errorf(exit.Failed, "interrupted: %w", err)
+		}
 		in, err := inspect(filepath.Join(dir, fileName(d.ID)))
 		if err != nil {
 			say("%s: %v", d.ID, err)

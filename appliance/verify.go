@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,7 +74,7 @@ func (v Verification) ExitCode() int {
 // replica is whole in itself, and whether replicas that have applied the same entries hold
 // the same rows. A folder whose node runs is refused. tell is called before each database;
 // nil: nobody is told. Cost: about four scans of every file.
-func Verify(dirs []string, tell func(replication.DatabaseID)) (v Verification, err error) {
+func Verify(ctx context.Context, dirs []string, tell func(replication.DatabaseID)) (v Verification, err error) {
 	if len(dirs) == 0 {
 		return v, exit.Usagef("name at least one data folder")
 	}
@@ -91,6 +92,9 @@ func Verify(dirs []string, tell func(replication.DatabaseID)) (v Verification, e
 			return v, err
 		}
 		defer unlock()
+		if err := syscall.Access(filepath.Join(data, "db"), accessWrite); err != nil {
+			return v, exit.Errorf(exit.Denied, "%s cannot be written (%w): SQLite needs to make a file beside each that it reads; run this as the folder's owner, or copy the folder from a read-only disk", data, err)
+		}
 		folders[dir] = data
 		v.Folders = append(v.Folders, dir)
 	}
@@ -99,6 +103,9 @@ func Verify(dirs []string, tell func(replication.DatabaseID)) (v Verification, e
 		return v, err
 	}
 	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return v, exit.Errorf(exit.Failed, "interrupted: %w", err)
+		}
 		if tell != nil {
 			tell(id)
 		}
@@ -113,6 +120,9 @@ func Verify(dirs []string, tell func(replication.DatabaseID)) (v Verification, e
 	}
 	return v, nil
 }
+
+// accessWrite is W_OK of access(2).
+const accessWrite = 2
 
 // dataFolderOf finds the data folder that is meant.
 func dataFolderOf(dir string) (string, error) {

@@ -148,7 +148,7 @@ func TestWhatContradictsItselfIsNamed(t *testing.T) {
 	t.Parallel()
 	good := stopped(t)
 	other := copyTree(t, good)
-	if v, err := Verify([]string{good, other}, nil); err != nil || v.Verdict != Agree || v.ExitCode() != exit.OK ||
+	if v, err := Verify(t.Context(), []string{good, other}, nil); err != nil || v.Verdict != Agree || v.ExitCode() != exit.OK ||
 		len(v.Databases) != 2 || v.Databases[1].Replicas[0].Cases != 1 || v.Databases[1].Replicas[0].Audit == 0 {
 		t.Fatalf("untouched folders: %v\n%s", err, v.Text())
 	}
@@ -157,7 +157,7 @@ func TestWhatContradictsItselfIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			left, right := copyTree(t, good), copyTree(t, good)
 			c.do(t, left, right)
-			v, err := Verify([]string{left, right}, nil)
+			v, err := Verify(t.Context(), []string{left, right}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestOfThreeReplicasTheOddOneIsNamed(t *testing.T) {
 	a := stopped(t)
 	b, c := copyTree(t, a), copyTree(t, a)
 	tamper(t, fileOf(b), `UPDATE catalog_item SET name = name || 'x'`)
-	v, err := Verify([]string{a, b, c}, nil)
+	v, err := Verify(t.Context(), []string{a, b, c}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestAReplicaThatOnlyLacksEmptyEntriesAgrees(t *testing.T) {
 	a := stopped(t)
 	b := copyTree(t, a)
 	tamper(t, fileOf(b), `UPDATE replication_state SET applied = applied - 1`)
-	if v, err := Verify([]string{a, b}, nil); err != nil || v.Verdict != Agree {
+	if v, err := Verify(t.Context(), []string{a, b}, nil); err != nil || v.Verdict != Agree {
 		t.Errorf("%v\n%s", err, v.Text())
 	}
 }
@@ -217,13 +217,13 @@ func TestARunningFolderIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify([]string{dir}, nil)
+	_, err = Verify(t.Context(), []string{dir}, nil)
 	says(t, err, exit.Failed, "is running", "systemctl stop")
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify([]string{dir}, nil)
+	_, err = Verify(t.Context(), []string{dir}, nil)
 	says(t, err, exit.NotFound, "no database")
-	_, err = Verify([]string{t.TempDir()}, nil)
+	_, err = Verify(t.Context(), []string{t.TempDir()}, nil)
 	says(t, err, exit.NotFound, "no node's folder")
 }

@@ -32,6 +32,9 @@ const admitTries = 100
 // errMoved: what was read before the transaction is no longer so.
 var errMoved = errors.New("node: the directory has changed meanwhile")
 
+// errNotYet: the first node is still entering what init made; the order is tried again.
+var errNotYet = errors.New("node: the division's records are not there yet")
+
 // admit carries out orderAdmit: in one transaction it spends the token, enters the node
 // and its certificate, and seals the authority's key to it too.
 func (n *Node) admit(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
@@ -97,8 +100,8 @@ func (n *Node) prepare(ctx context.Context, r join.Request, gone int) (*admissio
 		recovery, err = tenancy.Secret(v, secretRecovery)
 		return err
 	})
-	if errors.Is(err, replication.ErrNoRows) { // The first node is still entering what init made.
-		return nil, &join.Refusal{Reason: join.Unavailable}
+	if errors.Is(err, replication.ErrNoRows) {
+		return nil, errNotYet
 	}
 	if err != nil {
 		return nil, err

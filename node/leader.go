@@ -128,7 +128,7 @@ func (n *Node) carryOut(ctx context.Context, name string, from replication.NodeI
 	out, err := do(ctx, from, body)
 	var refusal *join.Refusal
 	switch {
-	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrOverloaded):
+	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrOverloaded), errors.Is(err, errNotYet):
 		return verdict{Retry: true}, nil
 	case errors.As(err, &refusal):
 		return verdict{Refusal: refusal}, nil

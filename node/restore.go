@@ -28,12 +28,16 @@ type Foundation struct {
 	Recovery  string `json:"recovery"`  // Recipient of the recovery kit.
 }
 
-// Foundation opens the key of the division's authority with the node's own.
+// Foundation opens the key of the division's authority with the node's own. A node that is
+// starting refuses (exit code 75).
 func (n *Node) Foundation(ctx context.Context) (Foundation, error) {
 	f := Foundation{Code: n.cfg.Division.Code, Level: n.cfg.Division.Level,
 		Authority: n.keys.Authority.Raw, Recovery: n.keys.Recovery}
-	sealed := n.keys.Sealed
-	err := n.division().View(ctx, replication.Local, func(v *service.View) error {
+	sealed, db := n.keys.Sealed, n.division()
+	if db == nil {
+		return f, exit.Errorf(exit.Temporary, "the node is still starting; try again in a moment")
+	}
+	err := db.View(ctx, replication.Local, func(v *service.View) error {
 		kept, err := tenancy.Secret(v, secretAuthority)
 		if err == nil {
 			sealed = kept // Sealed anew whenever a box joins.

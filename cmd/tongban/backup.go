@@ -82,13 +82,13 @@ and checks each database: its hash, SQLite's structure, foreign keys, rows, the 
 the audit, the feeds. Nothing is restored.`,
 		Example: "  tongban backup verify /media/backup/511602.backup",
 		Args:    exactArgs("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := a.passphrase(passphrase, false)
 			if err != nil {
 				return err
 			}
 			tell, end := a.byteBar("verifying")
-			c, err := appliance.VerifyBackup(args[0], secret, time.Now(), tell)
+			c, err := appliance.VerifyBackup(cmd.Context(), args[0], secret, time.Now(), tell)
 			end()
 			if err != nil {
 				return err

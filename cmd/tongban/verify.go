@@ -19,7 +19,7 @@ structure, foreign keys, the chain of the audit, the feeds), and replicas that h
 applied the same entries must hold the same rows. A running node is refused. The exit
 code is 1 when something contradicts, 3 when a replica could not be compared.`,
 		Example: "  tongban verify /srv/tongban\n  tongban verify /mnt/n1 /mnt/n2 /mnt/n3 --json",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return exit.Usagef("say which folders: tongban verify DIR [DIR...]")
 			}
@@ -28,7 +28,7 @@ code is 1 when something contradicts, 3 when a replica could not be compared.`,
 					fmt.Fprintf(a.err, "\r\x1b[K%s …", id)
 				}
 			}
-			v, err := appliance.Verify(args, tell)
+			v, err := appliance.Verify(cmd.Context(), args, tell)
 			if terminal(a.err) {
 				fmt.Fprint(a.err, "\r\x1b[K")
 			}
