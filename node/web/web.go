@@ -50,6 +50,8 @@ type Web struct {
 	throttle *throttle
 	reports  chan report
 	byPath   map[string]service.Route
+
+	public, admin, internal http.Handler
 }
 
 // New checks the definitions and returns their Web.
@@ -75,6 +77,7 @@ func New(o Options) (*Web, error) {
 			return nil, fmt.Errorf("there is no route POST %s to report to", path)
 		}
 	}
+	w.public, w.admin, w.internal = w.publicHandler(), w.recovering(w.mux(adminDoor)), w.recovering(w.mux(internalDoor))
 	return w, nil
 }
 
@@ -100,7 +103,9 @@ const (
 )
 
 // Public returns the handler of people's port.
-func (w *Web) Public() http.Handler {
+func (w *Web) Public() http.Handler { return w.public }
+
+func (w *Web) publicHandler() http.Handler {
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.refuse(rw, r, service.Principal{}, service.ErrCrossOrigin)
@@ -112,11 +117,11 @@ func (w *Web) Public() http.Handler {
 }
 
 // Admin returns the handler of the admin socket.
-func (w *Web) Admin() http.Handler { return w.recovering(w.mux(adminDoor)) }
+func (w *Web) Admin() http.Handler { return w.admin }
 
 // Internal returns the handler of requests that other nodes of the division proxied. Its
 // caller has verified the peer.
-func (w *Web) Internal() http.Handler { return w.recovering(w.mux(internalDoor)) }
+func (w *Web) Internal() http.Handler { return w.internal }
 
 func (w *Web) mux(d door) *http.ServeMux {
 	mux := http.NewServeMux()
