@@ -166,7 +166,11 @@ func askBackup(ctx context.Context, cfg config.Config) (io.ReadCloser, error) {
 	if json.NewDecoder(io.LimitReader(response.Body, maxNote)).Decode(&p) != nil || p.Detail == "" {
 		p.Detail = "the node answers " + response.Status + "; is it of the same version as this command?"
 	}
-	return nil, exit.Errorf(exit.Failed, "%s", p.Detail)
+	code := exit.Failed
+	if response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusConflict {
+		code = exit.Temporary
+	}
+	return nil, exit.Errorf(code, "%s", p.Detail)
 }
 
 // seal encrypts the node's stream, and checks on the way that it is what its manifest says.

@@ -69,10 +69,13 @@ func (s *server) backup(rw http.ResponseWriter, r *http.Request) {
 	m, foundation, err := s.stage(r.Context(), dir)
 	if err != nil {
 		var known *exit.Error
-		if errors.As(err, &known) {
-			refuse(rw, http.StatusServiceUnavailable, "backup", known.Error())
-		} else {
+		switch {
+		case !errors.As(err, &known):
 			refuse(rw, http.StatusInternalServerError, "backup", fmt.Sprintf("the copies cannot be made: %v", err))
+		case known.Code == exit.Temporary:
+			refuse(rw, http.StatusServiceUnavailable, "backup", known.Error())
+		default:
+			refuse(rw, http.StatusInternalServerError, "backup", known.Error())
 		}
 		return
 	}
