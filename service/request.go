@@ -34,7 +34,7 @@ type Request struct {
 	Form   url.Values // Parsed form or query; JSON bodies: see Decode.
 	Body   []byte     // Raw body of a call that is not a form.
 	Files  map[string]Upload
-	Source string // Address of the client, for throttling; no personal data is derived from it.
+	Source string // Address of the client (of IPv6: its /64 network), for throttling; no personal data is derived from it.
 
 	// Seen are the index tokens that came with the request; Commit adds its own.
 	Seen map[replication.DatabaseID]replication.Index
@@ -83,7 +83,8 @@ func (r *Request) view(ctx context.Context, db *DB, fn func(v *View) error) erro
 // Commit runs fn in one transaction of the route's database and stores its response
 // under the request's idempotency key in the same transaction: a repeated request gets
 // the first one's response and changes nothing. The same key with another body is
-// ErrKeyReused. A refusal by fn changes nothing and is recorded in the audit.
+// ErrKeyReused. A refusal by fn changes nothing and is recorded in the audit, unless nobody
+// knows whom it names: anybody could fill the audit with such rows.
 func (r *Request) Commit(ctx context.Context, fn func(tx *Tx) (Response, error)) (Response, error) {
 	var out Response
 	scope, body := r.scope(), r.bodyHash()
@@ -99,7 +100,8 @@ func (r *Request) Commit(ctx context.Context, fn func(tx *Tx) (Response, error))
 		return writeRequest(tx, scope, body, r.seal(), out)
 	})
 	var refusal *Error
-	if errors.As(err, &refusal) && refusal.Code != Internal {
+	nobody := r.Principal.Kind == Anonymous && r.Principal.Account == ""
+	if errors.As(err, &refusal) && refusal.Code != Internal && !nobody {
 		r.recordRefusal(ctx, refusal)
 	}
 	if err != nil {

@@ -61,6 +61,7 @@ func (w *Web) render(a *answer, r *service.Request, response service.Response) {
 	switch {
 	case response.File != nil:
 		a.header.Set("Content-Type", response.File.Type)
+		a.header.Set("Cache-Control", "no-store") // The audit, an authenticator's secret: not for the next user of the computer.
 		a.header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": response.File.Name}))
 		a.stream = response.File.Body
 	case portal.WantsJSON(r.HTTP) || r.Principal.Kind >= service.Operator:

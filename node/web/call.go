@@ -10,8 +10,8 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -44,29 +44,16 @@ type call struct {
 	door   door
 	route  service.Route
 	http   *http.Request
-	raw    []byte // The whole body.
+	raw    []byte // The whole body, once it is read.
 	key    string
 	source string
 	seen   map[replication.DatabaseID]replication.Index
 	slug   string // Tenant of the path, in tenant scope.
 }
 
-// newCall reads what every attempt needs. Refusals: ErrTooLarge, ErrInvalid.
+// newCall reads what every attempt needs but the body. Refusal: ErrInvalid.
 func newCall(d door, route service.Route, r *http.Request) (*call, error) {
 	c := &call{door: d, route: route, http: r, source: source(d, r), slug: r.PathValue("tenant")}
-	limit := route.MaxBody
-	if limit == 0 {
-		limit = defaultBody
-	}
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, service.ErrTooLarge.With("max", limit)
-	case err != nil:
-		return nil, service.ErrInvalid.With("detail", "the body ended early").Because(err)
-	}
-	c.raw = raw
 	c.key = r.Header.Get(keyHeader)
 	if len(c.key) > maxKey {
 		return nil, service.ErrInvalid.With("detail", "the idempotency key is too long")
@@ -75,15 +62,30 @@ func newCall(d door, route service.Route, r *http.Request) (*call, error) {
 	return c, nil
 }
 
+// limit is the length of the route's longest body in bytes.
+func limit(route service.Route) int64 {
+	if route.MaxBody == 0 {
+		return defaultBody
+	}
+	return route.MaxBody
+}
+
+// source is what the client's limits are counted by: its address, or of IPv6 the /64
+// network that it is in. Whoever has one address of such a network has them all (RFC
+// 6177), and would have as many attempts.
 func source(d door, r *http.Request) string {
 	if d == internalDoor {
 		return r.Header.Get(sourceHeader)
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	ip := from.Addr().Unmap().WithZone("")
+	if network, err := ip.Prefix(64); err == nil && ip.Is6() && !ip.IsLoopback() {
+		return network.String()
+	}
+	return ip.String()
 }
 
 func mintKey() string {

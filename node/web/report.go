@@ -36,6 +36,10 @@ func (w *Web) reportRefusal(c *call, who service.Principal, err error) {
 	if who.Kind == service.Anonymous || w.o.AuditPath == "" {
 		return
 	}
+	if _, ok := w.refused.take(who.Account, refusalsPerMinute); !ok {
+		w.log.Warn("an account is refused so often that the audit does not say each time", "path", c.http.URL.Path)
+		return
+	}
 	var refusal *service.Error
 	errors.As(err, &refusal)
 	reason := refusal.Reason

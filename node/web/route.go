@@ -37,6 +37,17 @@ func (w *Web) route(d door, route service.Route) http.Handler {
 			w.refuse(rw, r, service.Principal{}, service.AsError(err))
 			return
 		}
+		if who, err := w.mayBegin(c); err != nil {
+			w.refuse(rw, r, who, service.AsError(err))
+			return
+		}
+		raw, release, err := w.readBody(r, c.source, limit(route))
+		defer release()
+		if err != nil {
+			w.refuse(rw, r, service.Principal{}, service.AsError(err))
+			return
+		}
+		c.raw = raw
 		if route.Writes() && d != internalDoor {
 			w.onLeader(rw, c)
 			return
@@ -47,6 +58,29 @@ func (w *Web) route(d door, route service.Route) http.Handler {
 		}
 		a.write(rw)
 	})
+}
+
+// mayBegin looks, before a body of more than the usual length is read, whether the caller
+// may call the route at all: nobody fills the memory with imports that are refused then.
+// The answer proper is still that of the leader.
+func (w *Web) mayBegin(c *call) (service.Principal, error) {
+	if c.door != publicDoor || limit(c.route) <= defaultBody {
+		return service.Principal{}, nil
+	}
+	ctx, cancel := context.WithTimeout(c.http.Context(), readWait)
+	defer cancel()
+	who, err := w.principal(ctx, c, &service.Request{Division: w.o.Databases.Division(), Seen: c.seen})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = service.ErrUnavailable.With("retry_after", 2).Because(err)
+	}
+	if err != nil {
+		return service.Principal{}, err
+	}
+	if err := w.authorise(c, who); err != nil {
+		w.reportRefusal(c, who, err)
+		return who, err
+	}
+	return who, nil
 }
 
 // onLeader brings the call to the leader of its database and repeats it, with its key,
@@ -170,7 +204,9 @@ func (w *Web) here(ctx context.Context, c *call) *answer {
 		a.retry = retryUnknown
 	case errors.Is(err, replication.ErrOverloaded):
 		err = service.ErrUnavailable.With("retry_after", 1).Because(err)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, replication.ErrDisk):
+	case errors.Is(err, replication.ErrDisk):
+		err = service.ErrDiskFull.With("retry_after", 30).Because(err)
+	case errors.Is(err, context.DeadlineExceeded):
 		err = service.ErrUnavailable.With("retry_after", 2).Because(err)
 	}
 	if a.retry != "" {

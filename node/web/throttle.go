@@ -3,9 +3,11 @@ package web
 import (
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"tongban/portal"
 	"tongban/service"
 )
 
@@ -13,6 +15,12 @@ const (
 	// Changes a minute that one address may ask of this node, with bursts of as many.
 	anonymousPerMinute = 120.0
 	signedInPerMinute  = 1200.0
+	// readsPerMinute are the pages that one address may ask for: a hall of three hundred
+	// clerks behind one, but not a search engine of their own.
+	readsPerMinute = 6000.0
+	// refusalsPerMinute of one account are recorded in the audit: a script that tries
+	// every door must not fill it.
+	refusalsPerMinute = 60.0
 	// maxSources bounds the memory of the throttle; beyond it the full buckets go first.
 	maxSources = 10_000
 )
@@ -68,18 +76,20 @@ func (t *throttle) forget(now time.Time) {
 	}
 }
 
-// throttled bounds the changes that one address may ask for. A session's cookie, checked
-// or not, buys a larger share: a hall's clerks have one address. What comes from this
-// machine itself is not bounded.
+// throttled bounds what one address may ask for, changes more than reads. A session's
+// cookie, checked or not, buys a larger share: a hall's clerks have one address. What comes
+// from this machine itself, and the portal's own files, are not bounded.
 func (w *Web) throttled(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		from := source(publicDoor, r)
-		if r.Method == http.MethodGet || r.Method == http.MethodHead || loopback(from) {
+		if loopback(from) || strings.HasPrefix(r.URL.Path, portal.AssetsPath) {
 			next.ServeHTTP(rw, r)
 			return
 		}
 		limit := anonymousPerMinute
-		if _, err := r.Cookie(w.o.Cookie); err == nil {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			from, limit = "read "+from, readsPerMinute
+		} else if _, err := r.Cookie(w.o.Cookie); err == nil {
 			from, limit = "session "+from, signedInPerMinute
 		}
 		if wait, ok := w.throttle.take(from, limit); !ok {
@@ -90,8 +100,8 @@ func (w *Web) throttled(next http.Handler) http.Handler {
 	})
 }
 
-// loopback reports whether the address is of this machine.
+// loopback reports whether the address is of this machine; that of a Unix socket is "@".
 func loopback(source string) bool {
 	ip := net.ParseIP(source)
-	return ip != nil && ip.IsLoopback()
+	return source == "@" || ip != nil && ip.IsLoopback()
 }

@@ -48,6 +48,8 @@ type Web struct {
 	o        Options
 	log      *slog.Logger
 	throttle *throttle
+	refused  *throttle // Refusals of one account that are reported.
+	bodies   *bodies
 	reports  chan report
 	byPath   map[string]service.Route
 
@@ -65,7 +67,7 @@ func New(o Options) (*Web, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	w := &Web{o: o, log: o.Log, throttle: newThrottle(o.Now), reports: make(chan report, maxReports),
+	w := &Web{o: o, log: o.Log, throttle: newThrottle(o.Now), refused: newThrottle(o.Now), bodies: newBodies(), reports: make(chan report, maxReports),
 		byPath: map[string]service.Route{}}
 	for _, d := range o.Definitions {
 		for _, r := range d.Routes {

@@ -41,6 +41,13 @@ func notes() service.Definition {
 				return service.Page("notes/list", "notes.title", nil), nil
 			}},
 			{Scope: service.TenantScope, Pattern: "POST /notes", Need: permWrite, Handle: add, MaxBody: 1000},
+			{Scope: service.TenantScope, Pattern: "POST /notes/import", Need: permWrite, Handle: add, MaxBody: 8 << 20},
+			{Scope: service.DivisionScope, Pattern: "GET /file", Need: service.Public, Handle: func(context.Context, *service.Request) (service.Response, error) {
+				return service.Response{File: &service.Download{Name: "a.csv", Type: "text/csv", Body: strings.NewReader("a")}}, nil
+			}},
+			{Scope: service.DivisionScope, Pattern: "POST /refusals", Need: service.Permission{Name: "notes.report", Roles: []service.Role{service.RoleSystem}}, Handle: func(context.Context, *service.Request) (service.Response, error) {
+				return service.Response{}, nil
+			}},
 			{Scope: service.DivisionScope, Pattern: "GET /panic", Need: service.Public, Handle: func(context.Context, *service.Request) (service.Response, error) {
 				panic("secret words")
 			}},
