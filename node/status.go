@@ -261,7 +261,10 @@ func (s Status) problems() []string {
 	if time.Duration(s.Certificate.Days)*24*time.Hour < warnCertificate {
 		say("the certificate of this node ends in %d days", s.Certificate.Days)
 	}
-	if s.Disk.Total > 0 && float64(s.Disk.Free) < warnFree*float64(s.Disk.Total) {
+	switch {
+	case s.Disk.Total > 0 && s.Disk.Free < minFree:
+		say("the disk of %s is full: %d MiB are free, and below %d MiB this node takes no changes; make room, it goes on by itself", s.Data, s.Disk.Free>>20, minFree>>20)
+	case s.Disk.Total > 0 && float64(s.Disk.Free) < warnFree*float64(s.Disk.Total):
 		say("the disk of %s is almost full: %d MiB are free", s.Data, s.Disk.Free>>20)
 	}
 	return list

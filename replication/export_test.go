@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 )
 
 // Waiting is the number of updates in the queue whose callers wait.
@@ -125,4 +127,16 @@ func ReadEntry(b []byte) error {
 		return err
 	}
 	return e.each(func(bool) error { return nil }, func(recorded) error { return nil })
+}
+
+// FillDisk makes the engine of db believe that its disk is full until restore is called.
+func FillDisk(db *DB) (restore func()) {
+	l := db.engine.logs
+	set := func(free uint64) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.free, l.checked = free, time.Now().Add(time.Hour)
+	}
+	set(0)
+	return func() { set(math.MaxUint64) }
 }

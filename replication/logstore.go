@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -31,9 +32,13 @@ const (
 	// logFormat is written down, not "the newest": a newer Pebble must not change the
 	// files so that the release before can no longer be returned to.
 	logFormat = pebble.FormatValueSeparation
-	// logReserveBytes of the disk stay free. Below, appends are refused with ErrDisk
-	// while there is still room for the truncation that frees space.
+	// logReserveBytes of the disk stay free. Below, a leader takes no updates, so that
+	// what raft itself writes (elections, their first entries) and the checkpoint of
+	// what is in SQLite's WAL still have room.
 	logReserveBytes = 64 << 20
+	// logLastBytes stay free even so: below, entries of other leaders are refused too,
+	// and only terms and votes are written: raft ends the process when it cannot.
+	logLastBytes = 16 << 20
 	// logReserveEvery is how often the free space is asked for: an append of a whole
 	// second fits in the reserve.
 	logReserveEvery = time.Second
@@ -60,8 +65,8 @@ type logs struct {
 	mu      sync.Mutex
 	groups  map[DatabaseID]*groupLog
 	failed  error     // First write error; wraps ErrDisk.
-	low     error     // The disk is nearly full; wraps ErrDisk.
-	checked time.Time // When low was found out.
+	free    uint64    // Bytes of the disk.
+	checked time.Time // When free was asked for.
 }
 
 // openLogs opens or makes the log store in dir. It is locked until close: a second
@@ -145,7 +150,7 @@ func (l *logs) leave() { l.use.RUnlock() }
 // commit makes a batch durable: it returns nil only after the fsync that covers it.
 // Pebble's log writer lets one fsync serve all batches that were waiting when it began.
 func (l *logs) commit(b *pebble.Batch) error {
-	if err := l.writable(); err != nil {
+	if err := l.failure(); err != nil {
 		return err
 	}
 	// Apply would end the process on a failed fsync; SyncWait hands the error out.
@@ -167,22 +172,31 @@ func (l *logs) fail(err error) error {
 	return l.failed
 }
 
-// writable refuses when a write has failed or the disk is nearly full.
-func (l *logs) writable() error {
+func (l *logs) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// room refuses when fewer than reserve bytes of the disk are free, or a write has failed.
+func (l *logs) room(reserve uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed != nil {
 		return l.failed
 	}
 	if now := time.Now(); now.Sub(l.checked) >= logReserveEvery {
-		l.checked, l.low = now, nil
+		l.checked, l.free = now, math.MaxUint64
 		// A file system that cannot tell (in memory) has no reserve.
-		if usage, err := l.fs.GetDiskUsage(l.dir); err == nil && usage.AvailBytes < logReserveBytes {
-			l.low = fmt.Errorf("write the raft log: %w: %d MiB free, %d MiB must stay free; make room on the disk of %s",
-				ErrDisk, usage.AvailBytes>>20, logReserveBytes>>20, l.dir)
+		if usage, err := l.fs.GetDiskUsage(l.dir); err == nil {
+			l.free = usage.AvailBytes
 		}
 	}
-	return l.low
+	if l.free >= reserve {
+		return nil
+	}
+	return fmt.Errorf("%w: %d MiB free, %d MiB must stay free; make room on the disk of %s",
+		ErrDisk, l.free>>20, reserve>>20, l.dir)
 }
 
 // pebbleLogger turns Pebble's chatter into debug records.

@@ -203,6 +203,9 @@ func (g *groupLog) StoreLogs(entries []*raft.Log) error {
 	for _, e := range entries {
 		size += entrySize(e) + len(g.keys.entries) + 16
 	}
+	if err := g.logs.room(logLastBytes); err != nil {
+		return fmt.Errorf("store entries of %s: %w", g.id, err)
+	}
 	batch := g.logs.db.NewBatchWithSize(size)
 	defer func() { _ = batch.Close() }()
 	var value []byte

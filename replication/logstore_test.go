@@ -392,14 +392,27 @@ func TestLogKeepsAReserveOnTheDisk(t *testing.T) {
 	fs := vfs.NewMem()
 	l := openTestLogs(t, fs)
 	g := l.group("a/main")
-	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: logReserveBytes - 1})
-	err := g.StoreLogs(testEntries(1, 1, 1))
-	if !errors.Is(err, ErrDisk) || !strings.Contains(err.Error(), "make room") {
-		t.Fatalf("an append to a nearly full disk: %v, want ErrDisk and what to do", err)
+	free := func(bytes uint64) {
+		fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes})
+		l.checked = time.Time{} // As if a second had passed.
 	}
-	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: logReserveBytes})
-	l.checked = time.Time{} // As if a second had passed.
-	mustStore(t, g, testEntries(1, 1, 1))
+	free(logReserveBytes - 1)
+	if err := l.room(logReserveBytes); !errors.Is(err, ErrDisk) || !strings.Contains(err.Error(), "make room") {
+		t.Fatalf("the room on a nearly full disk: %v, want ErrDisk and what to do", err)
+	}
+	mustStore(t, g, testEntries(1, 1, 1)) // What raft itself has to write.
+	free(logLastBytes - 1)
+	if err := g.StoreLogs(testEntries(1, 2, 2)); !errors.Is(err, ErrDisk) {
+		t.Fatalf("an append to a full disk: %v, want ErrDisk", err)
+	}
+	if err := g.SetUint64([]byte("CurrentTerm"), 2); err != nil { // raft panics when it cannot.
+		t.Fatalf("a term on a full disk: %v", err)
+	}
+	free(logReserveBytes)
+	if err := l.room(logReserveBytes); err != nil {
+		t.Fatalf("after room was made: %v", err)
+	}
+	mustStore(t, g, testEntries(1, 2, 2))
 }
 
 func TestAClosedLogAnswersErrClosed(t *testing.T) {

@@ -107,6 +107,7 @@ var (
 	ErrTooLarge       = Refuse(TooLarge, "too_large")
 	ErrTooMany        = Refuse(TooMany, "too_many")
 	ErrUnavailable    = Refuse(Unavailable, "unavailable")
+	ErrDiskFull       = Refuse(Unavailable, "disk_full")
 	ErrUnknownOutcome = Refuse(Unavailable, "outcome_unknown")
 	ErrKeyReused      = Refuse(Unprocessable, "key_reused")
 	ErrCrossOrigin    = Refuse(Forbidden, "cross_origin")
