@@ -23,7 +23,7 @@ minutes, prints tables in Markdown, and leaves nothing behind.`,
 			o.Progress = demo.NewProgress(a.err)
 			r, err := bench.Run(cmd.Context(), o)
 			if err != nil {
-				return err
+				return itemsError(err)
 			}
 			if a.asJSON {
 				return a.printJSON(r)

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"tongban/internal/demo"
 	"tongban/node/exit"
+	"tongban/service"
 )
 
 func newDemo(a *app) *cobra.Command {
@@ -32,14 +34,14 @@ lost, doubled or differs.`,
 				if a.asJSON {
 					return exit.Usagef("--json goes with --script")
 				}
-				return demo.Show(cmd.Context(), a.out, o)
+				return itemsError(demo.Show(cmd.Context(), a.out, o))
 			}
 			sum, err := demo.Script(cmd.Context(), o)
 			a.printOutcome(sum)
 			if err == nil {
 				err = sum.Err()
 			}
-			return err
+			return itemsError(err)
 		},
 	}
 	f := cmd.Flags()
@@ -48,6 +50,15 @@ lost, doubled or differs.`,
 	f.BoolVar(&script, "script", false, "go through everything without people, and count what was lost")
 	f.IntVar(&o.Cases, "cases", demo.DefaultCases, "applications that --script sends")
 	return a.addJSON(cmd)
+}
+
+// itemsError says in words why a file of items was refused.
+func itemsError(err error) error {
+	var refusal *service.Error
+	if errors.As(err, &refusal) {
+		return exit.Errorf(exit.Failed, "the items cannot be read: %s", explain(refusal))
+	}
+	return err
 }
 
 // printOutcome prints the outcome of a scripted run, on one line of JSON or for people.

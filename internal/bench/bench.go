@@ -87,7 +87,11 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	defer func() { err = errors.Join(err, d.Close(o.Keep)) }()
 	b := &bench{o: o, d: d, catalog: c, report: &r}
 	for _, step := range []func(context.Context) error{b.fill, b.idle, b.loads, b.restart} {
-		if err := step(ctx); err != nil {
+		err := step(ctx)
+		if ctx.Err() != nil {
+			return r, demo.ErrInterrupted
+		}
+		if err != nil {
 			return r, err
 		}
 	}

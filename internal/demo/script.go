@@ -23,6 +23,9 @@ type Options struct {
 	Cases    int       // DefaultCases; of a scripted run.
 }
 
+// ErrInterrupted is returned by a run that was ended from outside; all is stopped.
+var ErrInterrupted = errors.New("the run was interrupted; everything is stopped")
+
 // script is a scripted run on its way.
 type script struct {
 	o       Options
@@ -56,6 +59,9 @@ func Script(ctx context.Context, o Options) (sum Summary, err error) {
 		if err = step(ctx); err != nil {
 			break
 		}
+	}
+	if ctx.Err() != nil {
+		err = ErrInterrupted // What failed because of it says nothing.
 	}
 	err = errors.Join(err, s.d.Close(o.Keep))
 	if o.Keep {
@@ -126,9 +132,12 @@ func (s *script) loadAndKill(ctx context.Context) error {
 		}
 		s.killed = n
 		f, err := s.d.killUnderLoad(loading, n, led, s.catalog, s.offers, s.ledger)
+		if err != nil {
+			return err
+		}
 		s.sum.FailoverMS = f.worst().Milliseconds()
 		s.o.Progress.Step("first acknowledged write after the kill: %s", f)
-		return err
+		return nil
 	})
 	err := g.Wait()
 	s.sum.CasesAcknowledged = len(s.ledger.all())
