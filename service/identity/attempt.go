@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -46,19 +47,19 @@ type attempt struct {
 	known  bool // The source is a device that has signed in to this account before.
 }
 
-// begin counts an attempt, or returns ErrTryLater.
-func begin(tx *service.Tx, a attempt) error {
+// begin counts an attempt, or returns ErrTryLater and until when.
+func begin(tx *service.Tx, a attempt) (until time.Time, err error) {
 	if err := tx.Exec(`DELETE FROM identity_attempt WHERE at < ?`, tx.Now().Add(-keepAttempts)); err != nil {
-		return err
+		return until, err
 	}
-	until, err := lockedUntil(tx, a)
+	until, err = lockedUntil(tx, a)
 	if err != nil {
-		return fmt.Errorf("read the attempts: %w", err)
+		return until, fmt.Errorf("read the attempts: %w", err)
 	}
 	if wait := until.Sub(tx.Now()); wait > 0 {
-		return ErrTryLater.With("retry_after", int((wait+time.Second-1)/time.Second))
+		return until, ErrTryLater.With("retry_after", int((wait+time.Second-1)/time.Second))
 	}
-	return tx.Exec(`INSERT INTO identity_attempt (id, who, source, known, at) VALUES (?, ?, ?, ?, ?)`,
+	return until, tx.Exec(`INSERT INTO identity_attempt (id, who, source, known, at) VALUES (?, ?, ?, ?, ?)`,
 		a.id, a.who, a.source, a.known, tx.Now())
 }
 
@@ -104,6 +105,19 @@ func attemptTimes(q service.Querier, cond string, who []byte, arg any) ([]time.T
 		return nil, err
 	}
 	return collect(rows, func(r *replication.Rows) (t time.Time, err error) { return t, r.Scan(&t) })
+}
+
+// firstOf reports whether a refusal until that time is the first one, and remembers it: of
+// those that follow the audit says nothing, or a script that never stops would fill it.
+func firstOf(tx *service.Tx, a attempt, until time.Time) (bool, error) {
+	mark := hex.EncodeToString(digest("refused", string(a.who)+until.UTC().Format(time.RFC3339Nano)))
+	n := 0
+	if err := tx.QueryRow(`SELECT count(*) FROM identity_attempt WHERE id = ?`, mark).Scan(&n); err != nil || n > 0 {
+		return false, err
+	}
+	// Of nobody's login, so that no attempt is counted by it.
+	return true, tx.Exec(`INSERT INTO identity_attempt (id, who, source, known, at) VALUES (?, ?, '', 1, ?)`,
+		mark, digest("refused", mark), tx.Now())
 }
 
 // succeed forgets the failures of the pair.

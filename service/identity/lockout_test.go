@@ -189,14 +189,40 @@ func TestFailuresAreAudited(t *testing.T) {
 	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.sign_in_refused' AND account = ? AND kind = 'anonymous'`, p.login); n != 5 {
 		t.Errorf("%d of 5 failures are in the audit with the account's id", n)
 	}
-	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.try_later'`); n != 2 {
-		t.Errorf("%d of 2 refusals are in the audit", n)
+	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE refused = 'identity.try_later' AND account = ?`, p.login); n != 1 {
+		t.Errorf("%d rows in the audit say that the account was locked for this address, want one a lock", n)
 	}
 	want(t, p.elsewhere("192.0.2.5").signIn(), "")
 	if n := w.Count(w.Division, `SELECT count(*) FROM audit_event WHERE what = 'identity.signed_in' AND subject = ?`, p.login); n != 2 {
 		t.Errorf("%d of 2 sign-ins are in the audit", n)
 	}
-	if _, err := w.Call("POST /sign-out", servicetest.Citizen(), nil); err != nil {
-		t.Errorf("signing out without a session: %v", err)
+}
+
+// TestNobodyFillsTheDatabaseFromOutside makes every kind of call that somebody without an
+// account can repeat for ever.
+func TestNobodyFillsTheDatabaseFromOutside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.activated(t, "wang.li", officer()).elsewhere("203.0.113.9")
+	failTimes(t, p, 5, refused)
+	failTimes(t, p, 1, later)
+	rows := func() int {
+		return w.Count(w.Division, `SELECT (SELECT count(*) FROM audit_event) + (SELECT count(*) FROM service_request)`)
+	}
+	before := rows()
+	failTimes(t, p, 20, later)
+	for range 5 {
+		if _, err := w.Call("POST /sign-out", servicetest.Citizen(), nil); err != nil {
+			t.Errorf("signing out without a session: %v", err)
+		}
+		_, err := w.Call("POST /activate/code", servicetest.Citizen(), url.Values{"code": {"123456"}})
+		want(t, err, "identity.enrolment_gone")
+		_, err = w.Call("POST /activate", servicetest.Citizen(), url.Values{"login": {"wang.li"}, "code": {"x"}})
+		want(t, err, "identity.activation_refused")
+		_, err = w.Call("POST /sign-in", servicetest.Citizen(), url.Values{"login": {"nobody"}, "password": {"x"}})
+		want(t, err, refused)
+	}
+	if now := rows(); now != before {
+		t.Errorf("%d rows were left by calls that changed nothing", now-before)
 	}
 }

@@ -22,9 +22,21 @@ type Listing struct {
 	Page     int       `json:"page"`
 	PerPage  int       `json:"per_page"`
 	Text     string    `json:"-"`
+
+	Names map[string]string `json:"-"` // Of departments, by tenant.
 }
 
-func readListing(ctx context.Context, r *service.Request, s Search) (Listing, error) {
+// names returns the departments' names by tenant, for people: a slug is for addresses.
+func (h *handlers) names(q service.Querier) (map[string]string, error) {
+	tenants, err := h.Tenants(q)
+	out := make(map[string]string, len(tenants))
+	for _, one := range tenants {
+		out[one.Slug] = one.Name
+	}
+	return out, err
+}
+
+func (h *handlers) readListing(ctx context.Context, r *service.Request, s Search) (Listing, error) {
 	page, err := strconv.Atoi(r.Form.Get("page"))
 	if err != nil || page < 1 || page > 1_000_000 {
 		page = 1
@@ -32,7 +44,10 @@ func readListing(ctx context.Context, r *service.Request, s Search) (Listing, er
 	s.Text, s.Offset, s.Limit = strings.TrimSpace(r.Form.Get("q")), (page-1)*perPage, perPage
 	out := Listing{Page: page, PerPage: perPage, Text: s.Text}
 	err = r.ViewDivision(ctx, func(v *service.View) (err error) {
-		out.Accounts, out.Total, err = List(v, s)
+		if out.Accounts, out.Total, err = List(v, s); err != nil {
+			return err
+		}
+		out.Names, err = h.names(v)
 		return err
 	})
 	if out.Accounts == nil {
@@ -42,7 +57,7 @@ func readListing(ctx context.Context, r *service.Request, s Search) (Listing, er
 }
 
 func (h *handlers) list(ctx context.Context, r *service.Request) (service.Response, error) {
-	out, err := readListing(ctx, r, Search{})
+	out, err := h.readListing(ctx, r, Search{})
 	return service.Page("identity/accounts", "identity.accounts", out), err
 }
 
@@ -60,7 +75,7 @@ type StaffListing struct {
 }
 
 func (h *handlers) staff(ctx context.Context, r *service.Request) (service.Response, error) {
-	list, err := readListing(ctx, r, Search{Tenants: []string{r.Tenant.Slug}})
+	list, err := h.readListing(ctx, r, Search{Tenants: []string{r.Tenant.Slug}})
 	out := StaffListing{Staff: []StaffMember{}, Listing: list}
 	out.Accounts = nil
 	for _, a := range list.Accounts {

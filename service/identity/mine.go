@@ -24,6 +24,8 @@ type Mine struct {
 	Account  Account   `json:"account"`
 	Sessions []Session `json:"sessions"`
 	Current  string    `json:"current"` // Id of the session that asks.
+
+	Names map[string]string `json:"-"` // Of departments, by tenant.
 }
 
 func (h *handlers) mine(ctx context.Context, r *service.Request) (service.Response, error) {
@@ -32,7 +34,10 @@ func (h *handlers) mine(ctx context.Context, r *service.Request) (service.Respon
 		if out.Account, err = own(v, r.Principal); err != nil {
 			return err
 		}
-		out.Sessions, err = readSessions(v, out.Account.Login)
+		if out.Sessions, err = readSessions(v, out.Account.Login); err != nil {
+			return err
+		}
+		out.Names, err = h.names(v)
 		return err
 	})
 	if err != nil {

@@ -103,13 +103,26 @@ func (h *handlers) tryToSignIn(ctx context.Context, r *service.Request, in signI
 	})
 }
 
-// begin counts the attempt before the slow work. A refusal is recorded as one of a Commit
-// would be.
+// begin counts the attempt before the slow work. Of the refusals of one lock of an account
+// the first is recorded.
 func (h *handlers) begin(ctx context.Context, r *service.Request, try attempt) error {
-	err := r.DB.Update(ctx, func(tx *service.Tx) error { return begin(tx, try) })
-	if errors.Is(err, ErrTryLater) {
-		refusal := err
-		_, err = r.Commit(ctx, func(*service.Tx) (service.Response, error) { return service.Response{}, refusal })
+	var refusal error
+	err := r.DB.Update(ctx, func(tx *service.Tx) error {
+		refusal = nil // It may run again.
+		until, err := begin(tx, try)
+		if !errors.Is(err, ErrTryLater) || r.Principal.Account == "" {
+			return err
+		}
+		refusal = err
+		first, err := firstOf(tx, try, until)
+		if err != nil || !first {
+			return errors.Join(err, refusal)
+		}
+		return tx.Record(service.Event{What: r.Route.FullPattern(), Subject: r.HTTP.URL.Path, Who: r.Principal,
+			Refused: ErrTryLater.Reason})
+	})
+	if err == nil {
+		return refusal
 	}
 	return err
 }
@@ -168,19 +181,18 @@ const home = "/account"
 // normalCode drops the blanks that apps show in a code.
 func normalCode(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), " ", "") }
 
-// signOut ends the session that the request carries, if any.
+// signOut ends the session that the request carries. Without one there is nothing to do,
+// and nothing is kept.
 func (h *handlers) signOut(ctx context.Context, r *service.Request) (service.Response, error) {
-	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
-		if r.Principal.Session != "" {
-			if err := tx.Exec(`DELETE FROM identity_session WHERE id = ?`, r.Principal.Session); err != nil {
-				return service.Response{}, err
-			}
-			if err := record(tx, "identity.signed_out", r.Principal.Account, r.Principal, nil); err != nil {
-				return service.Response{}, err
-			}
-		}
-		response := service.SeeOther("/", map[string]any{}).WithNotice("identity.signed_out")
-		response.Cookies = []*http.Cookie{goneCookie(Cookie, h.Secure)}
+	response := service.SeeOther("/", map[string]any{}).WithNotice("identity.signed_out")
+	response.Cookies = []*http.Cookie{goneCookie(Cookie, h.Secure)}
+	if r.Principal.Session == "" {
 		return response, nil
+	}
+	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
+		if err := tx.Exec(`DELETE FROM identity_session WHERE id = ?`, r.Principal.Session); err != nil {
+			return service.Response{}, err
+		}
+		return response, record(tx, "identity.signed_out", r.Principal.Account, r.Principal, nil)
 	})
 }
