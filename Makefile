@@ -3,8 +3,7 @@ GO      ?= go
 ITEMS   ?= $(wildcard ../shared/data/items_guangan_511602.csv)
 PKGS    ?= ./...
 BIN     := bin/tongban
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w
 demo_items = $(if $(ITEMS),--items $(ITEMS))
 
 .PHONY: help build preflight demo demo-check test check bench long assets deps clean
