@@ -17,8 +17,8 @@ import (
 // secretAlphabet is Crockford's base32: no I, L, O and U.
 const secretAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// secretLength is 40 bits. With at most one guess a minute and number, somebody who tries
-// for a year finds one with a chance of 1 in 2 million.
+// secretLength is 40 bits. With at most 150 guesses in a quarter of an hour at a number,
+// somebody who tries for a year finds its secret with a chance of 1 in 200,000.
 const secretLength = 8
 
 var crockford = base32.NewEncoding(secretAlphabet).WithPadding(base32.NoPadding)
@@ -68,12 +68,14 @@ func tokenHash(token string) []byte {
 	return sum[:]
 }
 
-// Guessing is slowed down per number, whether anybody has that number or not: after
-// freeGuesses wrong secrets within guessWindow each next one must wait, twice as long each
-// time up to maxGuessWait. Refused guesses do not count, so that nobody can lock an
-// applicant out: they get in within a minute.
+// Guessing is slowed down per number, whether anybody has that number or not, in two ways:
+// after freeGuesses wrong secrets of one source within guessWindow each next one of it must
+// wait, twice as long each time up to maxGuessWait; and after freeOfAll of all sources
+// together everybody must. So nobody keeps an applicant out with less than some thirty
+// networks: one alone only ever slows itself. Refused guesses do not count.
 const (
 	freeGuesses  = 5
+	freeOfAll    = 140
 	guessWindow  = 15 * time.Minute
 	maxGuessWait = time.Minute
 
@@ -89,18 +91,24 @@ var (
 )
 
 // guess checks the secret of a number on the leader. The refusals ErrNoSuchCase and
-// ErrSlowDown come back as a value: what they count must be committed. id is random. Wrong
+// ErrSlowDown come back as a value: what they count must be committed. source is the
+// client's network, id is random. Wrong
 // secrets of real cases are audited; numbers that nobody has would let anybody fill the
 // audit.
-func guess(tx *service.Tx, number, secret string, id []byte, who service.Principal) (c Case, refusal *service.Error, err error) {
+func guess(tx *service.Tx, number, secret, source string, id []byte, who service.Principal) (c Case, refusal *service.Error, err error) {
 	if err := tx.Exec(`DELETE FROM cases_guess WHERE at < ?`, tx.Now().Add(-guessWindow)); err != nil {
 		return c, nil, err
 	}
-	wait, err := guessWait(tx, number)
+	all, own := tokenHash(number), tokenHash(number+"\x00"+source)
+	wait, err := guessWait(tx, all, freeOfAll)
 	if err != nil {
 		return c, nil, err
 	}
-	if wait > 0 {
+	ownWait, err := guessWait(tx, own, freeGuesses)
+	if err != nil {
+		return c, nil, err
+	}
+	if wait = max(wait, ownWait); wait > 0 {
 		return c, ErrSlowDown.With("retry_after", int((wait+time.Second-1)/time.Second)), nil
 	}
 	want := make([]byte, sha256.Size) // Of nobody: compared all the same.
@@ -114,8 +122,10 @@ func guess(tx *service.Tx, number, secret string, id []byte, who service.Princip
 	if subtle.ConstantTimeCompare(want, secretHash(number, secret)) == 1 && c.ID != 0 {
 		return c, nil, nil
 	}
-	if err := tx.Exec(`INSERT INTO cases_guess (id, number, at) VALUES (?, ?, ?)`, id, tokenHash(number), tx.Now()); err != nil {
-		return c, nil, err
+	for i, whose := range [][]byte{all, own} {
+		if err := tx.Exec(`INSERT INTO cases_guess (id, number, at) VALUES (?, ?, ?)`, append(id, byte(i)), whose, tx.Now()); err != nil {
+			return c, nil, err
+		}
 	}
 	err = nil
 	if c.ID != 0 {
@@ -124,16 +134,17 @@ func guess(tx *service.Tx, number, secret string, id []byte, who service.Princip
 	return Case{}, ErrNoSuchCase, err
 }
 
-// guessWait returns how long the next guess at the number must wait.
-func guessWait(q service.Querier, number string) (time.Duration, error) {
+// guessWait returns how long the next guess must wait of those that are counted as whose,
+// of which some are free.
+func guessWait(q service.Querier, whose []byte, free int) (time.Duration, error) {
 	var n int
 	var last *time.Time
 	err := q.QueryRow(`SELECT count(*), max(at) FROM cases_guess WHERE number = ? AND at >= ?`,
-		tokenHash(number), q.Now().Add(-guessWindow)).Scan(&n, &last)
-	if err != nil || n < freeGuesses || last == nil {
+		whose, q.Now().Add(-guessWindow)).Scan(&n, &last)
+	if err != nil || n < free || last == nil {
 		return 0, err
 	}
-	pause := min(maxGuessWait, time.Second<<min(n-freeGuesses, 10))
+	pause := min(maxGuessWait, time.Second<<min(n-free, 10))
 	return last.Add(pause).Sub(q.Now()), nil
 }
 

@@ -1,6 +1,7 @@
 package cases
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -99,6 +100,7 @@ func TestGuessingIsSlowedDownPerNumberAndLocksNobodyOut(t *testing.T) {
 	c, d := w.file(w.promised.Code), w.file(w.promised.Code)
 	n, _ := ParseNumber(c.Number)
 	n.Sequence = 4711
+	applicant := servicetest.Call{Do: "POST " + base + "/track", Body: track(c.Number, c.Secret), Source: "198.51.100.4"}
 	for _, number := range []string{c.Number, n.String()} { // Whether anybody has it or not.
 		for range freeGuesses {
 			w.refused("cases.no_such_case", "POST "+base+"/track", servicetest.Citizen(), track(number, "WRONGONE"))
@@ -118,13 +120,54 @@ func TestGuessingIsSlowedDownPerNumberAndLocksNobodyOut(t *testing.T) {
 	if tried < 10 || tried > 17 {
 		t.Errorf("%d guesses in ten minutes", tried)
 	}
-	// … and the applicant still gets in within a minute.
+	// … and the applicant, who is elsewhere, gets in at any moment; here, within a minute.
+	if _, err := w.Do(applicant); err != nil {
+		t.Errorf("the applicant is kept out by what others guess: %v", err)
+	}
 	w.Clock.Advance(maxGuessWait)
 	w.must("POST "+base+"/track", servicetest.Citizen(), track(c.Number, c.Secret))
 	w.Clock.Advance(guessWindow + time.Second)
 	w.refused("cases.no_such_case", "POST "+base+"/track", servicetest.Citizen(), track(c.Number, "WRONGONE"))
-	if n := w.Count(w.db(), `SELECT count(*) FROM cases_guess`); n != 1 {
-		t.Errorf("%d guesses are kept", n)
+	if n := w.Count(w.db(), `SELECT count(*) FROM cases_guess`); n != 2 {
+		t.Errorf("%d rows of guesses are kept, want those of the number and of its source", n)
+	}
+}
+
+func TestGuessesOfManyNetworksTogetherAreSlowedDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.file(w.promised.Code)
+	tried := 0
+	for i := range 2 * freeOfAll { // A network for each.
+		_, err := w.Do(servicetest.Call{Do: "POST " + base + "/track", Body: track(c.Number, "WRONGONE"), Source: fmt.Sprintf("2001:db8:0:%x::/64", i)})
+		if servicetest.Reason(err) == "cases.no_such_case" {
+			tried++
+		}
+	}
+	if tried != freeOfAll {
+		t.Errorf("%d guesses of as many networks were taken at once, want %d", tried, freeOfAll)
+	}
+}
+
+func TestLeavingKeepsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	count := func() int {
+		return w.Count(w.db(), `SELECT (SELECT count(*) FROM service_request) + (SELECT count(*) FROM audit_event)`)
+	}
+	n, err := ParseNumber(w.file(w.promised.Code).Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Sequence = 17
+	before := count()
+	for range 3 {
+		w.must("POST "+base+"/track/leave", servicetest.Citizen(), nil)
+		w.must("POST "+base+"/track/leave", servicetest.Citizen(), nil, &http.Cookie{Name: visitCookie, Value: "made up"})
+		w.refused("cases.ask_secret", "POST "+base+"/track/"+n.String()+"/withdraw", servicetest.Citizen(), url.Values{"version": {"1"}, "why": {"x"}})
+	}
+	if n := count(); n != before {
+		t.Errorf("%d rows were left by calls that changed nothing", n-before)
 	}
 }
 

@@ -110,7 +110,7 @@ func (h *handlers) guess(ctx context.Context, r *service.Request, number, secret
 	id := make([]byte, 16)
 	rand.Read(id)
 	err = r.DB.Update(ctx, func(tx *service.Tx) (err error) {
-		c, refusal, err = guess(tx, number, secret, id, r.Principal)
+		c, refusal, err = guess(tx, number, secret, r.Source, id, r.Principal)
 		return err
 	})
 	return c, refusal, err
@@ -118,11 +118,15 @@ func (h *handlers) guess(ctx context.Context, r *service.Request, number, secret
 
 // leave ends the visit: for a computer that others use next.
 func (h *handlers) leave(ctx context.Context, r *service.Request) (service.Response, error) {
+	out := service.SeeOther("/track", nil).WithNotice("cases.left")
+	out.Cookies = []*http.Cookie{h.cookie(visitCookie, "", "/t/"+r.Tenant.Slug+"/track", 0)}
 	token := cookieValue(r, visitCookie)
-	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
-		out := service.SeeOther("/track", nil).WithNotice("cases.left")
-		out.Cookies = []*http.Cookie{h.cookie(visitCookie, "", "/t/"+r.Tenant.Slug+"/track", 0)}
-		return out, tx.Exec(`DELETE FROM cases_visit WHERE token = ?`, tokenHash(token))
+	if token == "" {
+		return out, nil
+	}
+	// Not a Commit: anybody could have it keep answers, and repeating it is harmless.
+	return out, r.DB.Update(ctx, func(tx *service.Tx) error {
+		return tx.Exec(`DELETE FROM cases_visit WHERE token = ?`, tokenHash(token))
 	})
 }
 
