@@ -23,5 +23,7 @@ func main() {
 		newVerify,
 		newConfig,
 		newVersion,
+		newDemo,
+		newBench,
 	))
 }
