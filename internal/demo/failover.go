@@ -90,7 +90,7 @@ func (d *District) killUnderLoad(ctx context.Context, n *Node, led []replication
 	pid := d.PID(n)
 	killed := time.Now()
 	d.Kill(n)
-	d.say.Step("killed node %s (process %d) with SIGKILL", n.Name, pid)
+	d.say.Step("killed node %s (process %d) with SIGKILL, after %d acknowledged cases", n.Name, pid, len(l.all()))
 	f := failover{node: n.Name}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)

@@ -50,6 +50,10 @@ const slow = 500 * time.Millisecond
 // clients is how many applicants are at it at once: four at each node.
 const clients = 12
 
+// thinkTime lies between two applications of one client. Without it a fast machine has
+// answered all of them before the busiest node is found and killed.
+const thinkTime = 50 * time.Millisecond
+
 // urls are people's ports of all nodes: a citizen does not know which one is down.
 func (d *District) urls() []string {
 	var list []string
@@ -96,6 +100,11 @@ func (d *District) load(ctx context.Context, offers []Offer, n int, l *ledger) e
 					return err
 				}
 				l.add(r, time.Since(start))
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(thinkTime):
+				}
 			}
 		})
 	}
