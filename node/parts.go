@@ -265,6 +265,7 @@ func (n *Node) openWeb(l net.Listener, public *http.Server) error {
 		return err
 	}
 	public.Handler = w.Public()
+	l = limitPeople(l)
 	if n.secure() {
 		conf, err := n.webTLS()
 		if err != nil {

@@ -25,8 +25,10 @@ const (
 	// one address: who opens many keeps others out no longer.
 	maxHandshakes = 256
 	maxFrom       = 32
-	// maxJoins bounds joining boxes that are served at once.
-	maxJoins = 4
+	// maxJoins bounds joining boxes that are served at once, maxJoinsFrom those of one
+	// address: who asks and then says nothing must not keep the others from joining.
+	maxJoins     = 8
+	maxJoinsFrom = 4
 	// acceptPause follows a failed accept (no file descriptor left).
 	acceptPause = 50 * time.Millisecond
 )
@@ -37,18 +39,19 @@ type port struct {
 	log      *slog.Logger
 	now      func() time.Time
 	config   *tls.Config
+	knows    func(replication.NodeID) bool
 	engine   func(conn net.Conn, from replication.NodeID, protocol string) error
 	admit    join.Admit
 	requests *handOver // h2 connections, for the HTTP server.
 
-	ctx     context.Context // Ends with close: of boxes that are joining.
-	cancel  context.CancelFunc
-	joining chan struct{}
-	wg      sync.WaitGroup
+	ctx    context.Context // Ends with close: of boxes that are joining.
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
 	shaking map[string]int                   // Handshakes under way, by address.
+	joining map[string]int                   // Boxes that are joining, by address.
 	conns   map[*portConn]replication.NodeID // "" while it is not known, or joins.
 	heard   map[replication.NodeID]time.Time
 }
@@ -56,9 +59,9 @@ type port struct {
 func newPort(keys *trust.Keys, knows func(replication.NodeID) bool, log *slog.Logger, now func() time.Time, address net.Addr) *port {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &port{
-		ctx: ctx, cancel: cancel, keys: keys, log: log, now: now, config: keys.Listener(knows, now),
+		ctx: ctx, cancel: cancel, keys: keys, log: log, now: now, config: keys.Listener(knows, now), knows: knows,
 		requests: newHandOver(address),
-		joining:  make(chan struct{}, maxJoins), shaking: map[string]int{},
+		shaking:  map[string]int{}, joining: map[string]int{},
 		conns: map[*portConn]replication.NodeID{}, heard: map[replication.NodeID]time.Time{},
 	}
 }
@@ -88,8 +91,8 @@ func (p *port) serve(l net.Listener) error {
 			time.Sleep(acceptPause)
 			continue
 		}
-		from, ok := p.beginHandshake(raw)
-		if !ok {
+		from, _, _ := net.SplitHostPort(raw.RemoteAddr().String())
+		if !p.begin(p.shaking, from, maxHandshakes, maxFrom) {
 			_ = raw.Close()
 			continue
 		}
@@ -98,40 +101,39 @@ func (p *port) serve(l net.Listener) error {
 	}
 }
 
-// beginHandshake counts a handshake against its address; false: there are too many.
-func (p *port) beginHandshake(conn net.Conn) (from string, ok bool) {
-	from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
+// begin counts one more of an address in counts; false: there are too many.
+func (p *port) begin(counts map[string]int, from string, most, mostFrom int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := 0
-	for _, n := range p.shaking {
+	for _, n := range counts {
 		all += n
 	}
-	if all >= maxHandshakes || p.shaking[from] >= maxFrom {
-		return from, false
+	if all >= most || counts[from] >= mostFrom {
+		return false
 	}
-	p.shaking[from]++
-	return from, true
+	counts[from]++
+	return true
 }
 
-func (p *port) endHandshake(from string) {
+func (p *port) end(counts map[string]int, from string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shaking[from]--; p.shaking[from] <= 0 {
-		delete(p.shaking, from)
+	if counts[from]--; counts[from] <= 0 {
+		delete(counts, from)
 	}
 }
 
 // meet finds out who is there and hands the connection to whom its protocol belongs.
 func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 	if !p.track(raw, "") {
-		p.endHandshake(address)
+		p.end(p.shaking, address)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	err := conn.HandshakeContext(ctx)
 	cancel()
-	p.endHandshake(address)
+	p.end(p.shaking, address)
 	if err != nil {
 		p.log.Warn("refuse a connection to the node port", "address", raw.RemoteAddr().String(), "err", err)
 		_ = raw.Close()
@@ -139,11 +141,11 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol == trust.ProtocolJoin {
-		p.serveJoin(conn)
+		p.serveJoin(conn, address)
 		return
 	}
 	from, err := p.keys.Peer(state)
-	if err != nil || !p.track(raw, from) {
+	if err != nil || !p.track(raw, from) || !p.knows(from) { // Again: it was removed before it was on the list.
 		_ = raw.Close()
 		return
 	}
@@ -157,15 +159,13 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 	}
 }
 
-func (p *port) serveJoin(conn net.Conn) {
+func (p *port) serveJoin(conn net.Conn, address string) {
 	defer conn.Close()
-	select {
-	case p.joining <- struct{}{}:
-		defer func() { <-p.joining }()
-	default:
-		p.log.Warn("too many boxes join at once", "address", conn.RemoteAddr().String())
+	if !p.begin(p.joining, address, maxJoins, maxJoinsFrom) {
+		p.log.Warn("too many boxes join at once", "address", address)
 		return
 	}
+	defer p.end(p.joining, address)
 	if err := join.Serve(p.ctx, conn, p.now, p.admit); err != nil {
 		p.log.Warn("refuse a box", "address", conn.RemoteAddr().String(), "err", err)
 	}

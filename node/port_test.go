@@ -1,12 +1,14 @@
 package node_test
 
 import (
+	"crypto/tls"
 	"net"
 	"testing"
 	"time"
 
 	"tongban/node"
 	"tongban/node/nodetest"
+	"tongban/node/trust"
 )
 
 func TestManySilentConnectionsDoNotPileUpAtTheNodePort(t *testing.T) {
@@ -37,4 +39,19 @@ func TestManySilentConnectionsDoNotPileUpAtTheNodePort(t *testing.T) {
 		_, err := node.Join(t.Context(), joinOptions(t, c.Token(0), nil))
 		return err == nil
 	})
+}
+
+// TestSilentJoinersKeepNobodyOut opens connections that ask to join and then say nothing,
+// from another address than that of the box which does join.
+func TestSilentJoinersKeepNobodyOut(t *testing.T) {
+	c := nodetest.Division(t, 1)
+	dialer := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}},
+		Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{trust.ProtocolJoin}}}
+	for range 12 {
+		conn, err := dialer.DialContext(t.Context(), "tcp", c.Config(0).Peer.Listen)
+		must(t, err)
+		defer conn.Close()
+	}
+	_, err := node.Join(t.Context(), joinOptions(t, c.Token(0), nil))
+	must(t, err)
 }

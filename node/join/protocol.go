@@ -21,6 +21,8 @@ const (
 	maxMessage = 256 << 10
 	// patience is how long one exchange may take; a leader change fits in.
 	patience = 30 * time.Second
+	// askWithin is how long a box may take to ask once it is connected.
+	askWithin = 5 * time.Second
 	// MaxSkew is how far a joining box's clock may be off: certificates, sessions and
 	// audit times tolerate so much.
 	MaxSkew = time.Minute
@@ -125,6 +127,9 @@ func Serve(ctx context.Context, conn net.Conn, now func() time.Time, admit Admit
 	defer stop()
 
 	var r Request
+	if err := conn.SetReadDeadline(time.Now().Add(askWithin)); err != nil {
+		return fmt.Errorf("read a join message: %w", err)
+	}
 	if err := readMessage(conn, &r); err != nil {
 		return errors.Join(err, writeMessage(conn, reply{Refusal: &Refusal{Reason: Malformed}}))
 	}

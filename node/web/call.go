@@ -70,16 +70,21 @@ func limit(route service.Route) int64 {
 	return route.MaxBody
 }
 
-// source is what the client's limits are counted by: its address, or of IPv6 the /64
-// network that it is in. Whoever has one address of such a network has them all (RFC
-// 6177), and would have as many attempts.
+// source is what the client's limits are counted by.
 func source(d door, r *http.Request) string {
 	if d == internalDoor {
 		return r.Header.Get(sourceHeader)
 	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return Network(r.RemoteAddr)
+}
+
+// Network returns the IP address of an "address:port", or of IPv6 the /64 network that it
+// is in: whoever has one address of such a network has them all (RFC 6177), and would have
+// as many attempts. What is no address with a port is returned as it is.
+func Network(remote string) string {
+	from, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return r.RemoteAddr
+		return remote
 	}
 	ip := from.Addr().Unmap().WithZone("")
 	if network, err := ip.Prefix(64); err == nil && ip.Is6() && !ip.IsLoopback() {
