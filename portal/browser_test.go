@@ -35,7 +35,7 @@ func TestFrameInBrowser(t *testing.T) {
 				name := look.name + "-" + strings.Trim(path+"sink", "/")
 				page.Screenshot(name)
 				page.MustBeClean(name)
-				if wide := sticksOut(page); wide != "" {
+				if wide := page.SticksOut(); wide != "" {
 					t.Errorf("%s: the page is wider than its window: %s", name, wide)
 				}
 			}
@@ -50,13 +50,6 @@ func TestFrameInBrowser(t *testing.T) {
 			}
 		})
 	}
-}
-
-// sticksOut names the elements that make the page scroll sideways.
-func sticksOut(page *portaltest.Page) string {
-	return portaltest.Value[string](page, `document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
-		[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth)
-			.map(e => e.tagName + "." + e.className + " " + e.getBoundingClientRect().right).slice(0, 8).join("; ") || "unknown"`)
 }
 
 // TestDraftSurvivesLanguageSwitch types into a form, changes the language and finds what

@@ -101,7 +101,9 @@ func (p *Portal) Render(w http.ResponseWriter, r *http.Request, v View) {
 	if v.Error != nil {
 		e := p.explain(set.lang, v.Error)
 		frame.Refused, frame.FieldErrors = true, inOrder(e.fields, frame.fields)
-		if len(e.fields) == 0 || e.reason != service.ErrInvalid.Reason {
+		// What a field says already is not said twice.
+		said := slices.ContainsFunc(e.fields, func(f explainedField) bool { return f.Text == e.what })
+		if len(e.fields) == 0 || e.reason != service.ErrInvalid.Reason && !said {
 			frame.Problem = e.what
 		}
 		v.Status = cmp.Or(v.Status, e.status)

@@ -19,7 +19,10 @@ import (
 )
 
 // Limit bounds one browser test: a hung page fails it instead of the whole run.
-const Limit = 2 * time.Minute
+const Limit = 5 * time.Minute
+
+// Patience bounds one action: an element that never comes fails the test soon.
+const Patience = 45 * time.Second
 
 // names of chromium's program, best first.
 var names = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
@@ -49,10 +52,9 @@ func Language(tag string) Option { return func(s *settings) { s.language = tag }
 
 // Page is one tab.
 type Page struct {
-	tb      testing.TB
-	ctx     context.Context
-	scripts bool
-	dark    bool
+	tb  testing.TB
+	ctx context.Context
+	settings
 
 	mu      sync.Mutex
 	console []string // Errors of scripts and refusals of the policy.
@@ -88,13 +90,17 @@ func Browser(tb testing.TB, options ...Option) *Page {
 		cancelAlloc()
 		cancelRoot()
 	})
-	p := &Page{tb: tb, ctx: ctx, scripts: s.scripts, dark: s.dark}
+	p := &Page{tb: tb, ctx: ctx, settings: s}
 	if err := chromedp.Listen(ctx, p.listen); err != nil {
 		tb.Fatalf("start %s: %v", program, err)
 	}
 	p.setUp(s)
 	return p
 }
+
+// Require skips a test that needs a browser where there is none: before anything that
+// takes long.
+func Require(tb testing.TB) { tb.Helper(); find(tb) }
 
 func find(tb testing.TB) string {
 	tb.Helper()
@@ -105,6 +111,19 @@ func find(tb testing.TB) string {
 	}
 	tb.Skip("not run: chromium is missing; apt-get install -y chromium fonts-noto-cjk")
 	return ""
+}
+
+// Tab opens one more empty tab of the same browser, with the same cookies and settings.
+func (p *Page) Tab() *Page {
+	p.tb.Helper()
+	ctx, cancel := chromedp.NewContext(p.ctx)
+	p.tb.Cleanup(cancel)
+	tab := &Page{tb: p.tb, ctx: ctx, settings: p.settings}
+	if err := chromedp.Listen(ctx, tab.listen); err != nil {
+		p.tb.Fatalf("open another tab: %v", err)
+	}
+	tab.setUp(tab.settings)
+	return tab
 }
 
 func (p *Page) setUp(s settings) {
@@ -156,7 +175,9 @@ func call[P, R any](p *Page, command cdp.Command[P, R], params P) R {
 // Do runs actions; what says in words what they are for.
 func (p *Page) Do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	p.tb.Helper()
-	if err := chromedp.Do(p.ctx, actions...); err != nil {
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		p.tb.Fatalf("%s: %v", what, err)
 	}
 }
@@ -176,7 +197,9 @@ func (p *Page) Click(selector string) int {
 
 func (p *Page) load(what string, action chromedp.Action[chromedp.Void]) int {
 	p.tb.Helper()
-	answer, err := chromedp.RunResponse(p.ctx, action)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	defer cancel()
+	answer, err := chromedp.RunResponse(ctx, action)
 	if err != nil {
 		p.tb.Fatalf("%s: %v", what, err)
 	}
@@ -186,7 +209,11 @@ func (p *Page) load(what string, action chromedp.Action[chromedp.Void]) int {
 // Fill sets the value of the field of the CSS selector: text, a date, an option's value.
 func (p *Page) Fill(selector, text string) {
 	p.tb.Helper()
-	p.Do("fill "+selector, chromedp.SetValue(chromedp.CSS(selector), text))
+	action := chromedp.SetValue(chromedp.CSS(selector), text)
+	if text == "" { // SetValue takes this for a failure.
+		action = chromedp.Clear(chromedp.CSS(selector))
+	}
+	p.Do("fill "+selector, action)
 }
 
 // Check clicks a radio button or checkbox.

@@ -70,6 +70,15 @@ func (p *Page) MustBeClean(page string) {
 	}
 }
 
+// SticksOut names the elements that make the page scroll sideways; empty: it fits its
+// window.
+func (p *Page) SticksOut() string {
+	p.tb.Helper()
+	return Value[string](p, `document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
+		[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth)
+			.map(e => e.tagName + "." + e.className + " " + e.getBoundingClientRect().right).slice(0, 8).join("; ") || "unknown"`)
+}
+
 // Console returns what scripts threw and what the policy refused since the start.
 func (p *Page) Console() []string {
 	p.mu.Lock()
