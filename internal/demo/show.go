@@ -148,7 +148,7 @@ func (d *District) welcome(ctx context.Context, out io.Writer, people []*person,
 	}
 	for i, s := range []struct{ zh, en string }{
 		{"打开 " + first.URL + "，搜索“社保”", "open it and search for 社保 (social security)"},
-		{"选" + tenant[1] + "的一个事项，点“申请”，记下受理编号和查询码", "choose an item of " + tenant[1] + ", apply, and note receipt number and secret"},
+		{"选" + tenant[1] + "的一个事项，点“申请”，记下办件编号和查询码", "choose an item of " + tenant[1] + ", apply, and note receipt number and secret"},
 		{"在另一台节点查办件：" + d.Nodes[1].URL + "/track", "track the case at another node"},
 		{"以 officer 登录：" + first.URL + "/sign-in，验证码由 " + d.command() + " totp 密钥 算出；officer2 看不到这个办件",
 			"sign in as officer (" + d.command() + " totp SECRET prints the code), accept the case; officer2 cannot see it"},
