@@ -48,6 +48,9 @@ var (
 	ErrForbiddenSQL = errors.New("replication: this SQL is not allowed")
 	// ErrClosed: the database or engine is closed.
 	ErrClosed = errors.New("replication: closed")
+	// ErrReplaced: a View ran too long while the replica's file was being replaced by a
+	// newer copy. What it has read does not count; it can be read again.
+	ErrReplaced = errors.New("replication: this replica receives a new copy of its file; read again")
 	// ErrDisk: this replica's disk refused (full, I/O error); the replica has stopped.
 	ErrDisk = errors.New("replication: the disk refused")
 )

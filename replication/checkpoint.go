@@ -19,11 +19,12 @@ const (
 type checkpointer struct {
 	log  *slog.Logger
 	jobs chan *DB
+	stop chan struct{} // jobs is never closed: a database that is late may still write.
 	done sync.WaitGroup
 }
 
 func newCheckpointer(log *slog.Logger) *checkpointer {
-	c := &checkpointer{log: log, jobs: make(chan *DB, 1024)}
+	c := &checkpointer{log: log, jobs: make(chan *DB, 1024), stop: make(chan struct{})}
 	c.done.Go(c.run)
 	return c
 }
@@ -40,16 +41,21 @@ func (c *checkpointer) note(db *DB) {
 }
 
 func (c *checkpointer) run() {
-	for db := range c.jobs {
-		if err := db.checkpoint(); err != nil && db.failure() == nil {
-			c.log.Warn("checkpoint a database", "database", string(db.id), "err", err)
+	for {
+		select {
+		case db := <-c.jobs:
+			if err := db.checkpoint(); err != nil && db.failure() == nil {
+				c.log.Warn("checkpoint a database", "database", string(db.id), "err", err)
+			}
+		case <-c.stop:
+			return
 		}
 	}
 }
 
 // close ends the goroutine; all databases are stopped by then.
 func (c *checkpointer) close() {
-	close(c.jobs)
+	close(c.stop)
 	c.done.Wait()
 }
 

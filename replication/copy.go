@@ -26,7 +26,12 @@ func (db *DB) Backup(ctx context.Context, path string) (Index, error) {
 	var at Index
 	err = db.read(ctx, func(v *View) error { // Pins a committed state.
 		at = v.applied
-		return v.c.copyFile(ctx, path)
+		return v.c.copyFile(path, func() error {
+			if db.closed.Load() { // Before the stop waits for the views' end.
+				return ErrClosed
+			}
+			return v.usable()
+		})
 	})
 	if err == nil {
 		err = errors.Join(syncFile(path), syncDir(filepath.Dir(path)))
@@ -37,8 +42,9 @@ func (db *DB) Backup(ctx context.Context, path string) (Index, error) {
 	return at, nil
 }
 
-// copyFile copies the state that c's transaction reads into the file at path.
-func (c *conn) copyFile(ctx context.Context, path string) error {
+// copyFile copies the state that c's transaction reads into the file at path. check is
+// asked now and then whether to go on.
+func (c *conn) copyFile(path string, check func() error) error {
 	opened, err := (&sqlite3.SQLiteDriver{}).Open("file:" + escapePath(path) + "?_mutex=no&_journal_mode=OFF&_synchronous=OFF")
 	if err != nil {
 		return err
@@ -50,7 +56,7 @@ func (c *conn) copyFile(ctx context.Context, path string) error {
 		return err
 	}
 	for done := false; !done; {
-		if err := ctx.Err(); err != nil {
+		if err := check(); err != nil {
 			return errors.Join(err, b.Finish())
 		}
 		if done, err = b.Step(backupPages); err != nil {
@@ -74,17 +80,19 @@ func (db *DB) install(r io.Reader) error {
 	if err := receive(db.path, r); err != nil {
 		return errors.Join(err, removeAll(db.path+partSuffix))
 	}
-	db.running.interrupt(nil)
+	db.running.interrupt()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
 	db.readers.drain()
 	defer db.readers.resume()
-	if err := db.w.close(); err != nil {
-		return err
+	err := db.w.close()
+	var w *conn
+	var s state
+	if err == nil {
+		w, s, err = openStore(db.path) // Its finishInstall makes the swap.
 	}
-	w, s, err := openStore(db.path) // Its finishInstall makes the swap.
-	if err != nil {
+	if err != nil { // Without a connection it can do nothing more.
 		err = fmt.Errorf("open the installed copy: %w", err)
 		db.fail(err)
 		return err
@@ -111,8 +119,21 @@ func receive(path string, r io.Reader) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
+	if err := looksWhole(path + partSuffix); err != nil { // The file that is there stays.
+		return fmt.Errorf("the received copy cannot be used: %w", err)
+	}
 	if err := os.Rename(path+partSuffix, path+newSuffix); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// looksWhole opens a received copy and reads its applied index.
+func looksWhole(path string) error {
+	c, err := openConn(path, copyConn)
+	if err != nil {
+		return err
+	}
+	_, err = c.readState()
+	return errors.Join(err, c.close())
 }

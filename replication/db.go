@@ -47,6 +47,8 @@ type DB struct {
 	commits     atomic.Int64 // For the checkpointer.
 
 	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
+	halt     sync.Once     // See shutdown.
+	halted   chan struct{} // Closed when all of raft's goroutines have ended.
 	queue    queue
 	tenure   tenure
 	stopping chan struct{}
@@ -64,6 +66,7 @@ type mutants struct {
 // hooks are called by the tests at moments that chance never reaches.
 type hooks struct {
 	beforePropose func()
+	beforeVerify  func()
 }
 
 // ID is the database's name.
@@ -164,10 +167,13 @@ func (db *DB) fail(err error) {
 	db.log.Error("a replica has stopped; it serves nothing until it is rebuilt", "err", err)
 	db.rollback()
 	db.applied.notify()
+	if db.raft == nil { // A start that fails: there is nobody to stop yet.
+		return
+	}
 	db.tasks.Add(1)
 	go func() { // raft's own goroutine may be our caller.
 		defer db.tasks.Done()
-		db.raft.Shutdown()
+		_ = db.shutdown() // stop tells its error.
 	}()
 }
 
@@ -193,14 +199,25 @@ func (db *DB) stop() error {
 	}
 	close(db.stopping)
 	db.queue.refuse(ErrClosed)
-	err := db.raft.Shutdown().Error()
+	err := db.shutdown()
 	db.tasks.Wait()
 	db.progress.wait()
-	db.readers.drain()
+	db.readers.shut()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
 	return errors.Join(err, db.w.close())
+}
+
+// shutdown ends raft and waits for it. The transport goes first: raft waits for its own
+// calls, of which one that sends a file takes minutes.
+func (db *DB) shutdown() error {
+	var err error
+	db.halt.Do(func() {
+		err = errors.Join(db.progress.Close(), db.raft.Shutdown().Error())
+		close(db.halted)
+	})
+	return err
 }
 
 // watch is a number that grows, with waiters.
@@ -255,14 +272,34 @@ func (r *running) set(tx *Tx, w *conn) {
 	r.tx, r.w = tx, w
 }
 
-// interrupt ends tx's statement, or any closure's if tx is nil.
-func (r *running) interrupt(tx *Tx) {
+// interrupt ends the statement of whichever closure has one.
+func (r *running) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tx != nil && (tx == nil || r.tx == tx) {
+	if r.tx != nil {
 		r.w.interrupt()
 	}
 }
+
+// end ends tx's statement and waits for that. SQLite forgets an interrupt that comes
+// before the statement's first step, hence the repetition.
+func (r *running) end(tx *Tx) {
+	for {
+		r.mu.Lock()
+		runs := r.tx == tx
+		if runs {
+			r.w.interrupt()
+		}
+		r.mu.Unlock()
+		if !runs {
+			return
+		}
+		time.Sleep(interruptAgain)
+	}
+}
+
+// interruptAgain is how long a statement has to notice an interrupt.
+const interruptAgain = time.Millisecond
 
 // unixMicro is the time of a number in the file.
 func unixMicro(n int64) time.Time { return time.UnixMicro(n).UTC() }

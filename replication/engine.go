@@ -34,7 +34,8 @@ type Engine struct {
 	mu     sync.Mutex
 	quiet  time.Time // See keepQuiet.
 	dbs    map[DatabaseID]*DB
-	opens  map[DatabaseID]bool // Being opened.
+	busy   map[DatabaseID]bool // Being opened or closed.
+	work   sync.WaitGroup      // Those; one is added with mu held, before stop empties dbs.
 	closed bool
 }
 
@@ -90,7 +91,7 @@ func Open(opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log),
 		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
-		dbs:       map[DatabaseID]*DB{}, opens: map[DatabaseID]bool{},
+		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
 	}
 	_, _ = rand.Read(e.process[:]) // Never fails.
 	e.keepQuiet()
@@ -167,6 +168,7 @@ func (e *Engine) stop() error {
 		wg.Go(func() { errs[i] = db.stop() })
 	}
 	wg.Wait()
+	e.work.Wait() // An OpenDB stops what it has opened.
 	e.checkpoints.close()
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)
@@ -175,32 +177,40 @@ func (e *Engine) stop() error {
 var databaseID = regexp.MustCompile(`^[a-z0-9_-]{1,40}/[a-z0-9_-]{1,40}$`)
 
 // OpenDB opens a database of this node, or founds it (see DBOptions.Voters). A database
-// that is open already is an error.
+// that is open already, or still being closed, is an error.
 func (e *Engine) OpenDB(id DatabaseID, o DBOptions) (*DB, error) {
 	if !databaseID.MatchString(string(id)) {
 		return nil, fmt.Errorf("replication: %q is no database id: <tenant>/<database>, both of [a-z0-9_-]{1,40}", id)
 	}
 	e.mu.Lock()
-	if e.closed || e.dbs[id] != nil || e.opens[id] {
+	if e.closed || e.dbs[id] != nil || e.busy[id] {
 		defer e.mu.Unlock()
-		if e.closed {
+		switch {
+		case e.closed:
 			return nil, ErrClosed
+		case e.busy[id]:
+			return nil, fmt.Errorf("replication: database %s is being opened or closed", id)
 		}
 		return nil, fmt.Errorf("replication: database %s is open already", id)
 	}
-	e.opens[id] = true
+	e.busy[id] = true
+	e.work.Add(1)
 	e.mu.Unlock()
+	defer e.work.Done()
 	db, err := e.openDB(id, o)
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.opens, id)
+	delete(e.busy, id)
+	closed := e.closed
+	if err == nil && !closed {
+		e.dbs[id] = db
+	}
+	e.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", id, err)
 	}
-	if e.closed {
+	if closed { // Not with mu held: it waits for OnLead, which may ask the engine.
 		return nil, errors.Join(ErrClosed, db.stop())
 	}
-	e.dbs[id] = db
 	return db, nil
 }
 
@@ -223,13 +233,21 @@ func (e *Engine) Databases() []DatabaseID {
 func (e *Engine) CloseDB(id DatabaseID) error {
 	e.mu.Lock()
 	db, ok := e.dbs[id]
-	delete(e.dbs, id)
+	if ok {
+		delete(e.dbs, id)
+		e.busy[id] = true // Two at once would share the log and the votes in it.
+		e.work.Add(1)
+	}
 	e.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("replication: database %s is not open", id)
 	}
+	defer e.work.Done()
 	err := db.stop()
 	e.keepQuiet()
+	e.mu.Lock()
+	delete(e.busy, id)
+	e.mu.Unlock()
 	return err
 }
 

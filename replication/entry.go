@@ -63,10 +63,11 @@ type recorder struct {
 	unit       []byte
 	statements int
 	textMark   int
+	textBytes  int // Of the texts that no earlier unit has.
 }
 
 func (r *recorder) begin() {
-	r.unit, r.statements, r.textMark = r.unit[:0], 0, len(r.texts)
+	r.unit, r.statements, r.textMark, r.textBytes = r.unit[:0], 0, len(r.texts), 0
 }
 
 // drop forgets the unit that is being recorded.
@@ -92,6 +93,9 @@ func (r *recorder) keep() {
 	r.unit, r.statements = r.unit[:0], 0
 }
 
+// unitSize is what the unit that is being recorded adds to the entry.
+func (r *recorder) unitSize() int { return len(r.unit) + r.textBytes }
+
 func (r *recorder) add(s recorded) {
 	n, ok := r.index[s.sql]
 	if !ok {
@@ -102,6 +106,7 @@ func (r *recorder) add(s recorded) {
 		r.index[s.sql] = n
 		r.texts = append(r.texts, s.sql)
 		r.size += len(s.sql)
+		r.textBytes += len(s.sql)
 	}
 	b := binary.AppendUvarint(r.unit, uint64(n))
 	b = binary.AppendUvarint(b, uint64(s.failure))

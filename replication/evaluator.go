@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -146,7 +147,7 @@ func (db *DB) waitClosure(tx *Tx, r *job) error {
 		return err
 	case <-timer.C:
 		tx.overdue.Store(true)
-		db.running.interrupt(tx)
+		db.running.end(tx)
 		return fmt.Errorf("%w: it ran for more than %v", ErrTooSlow, db.engine.opts.MaxClosure)
 	}
 }
@@ -155,7 +156,7 @@ func (db *DB) waitClosure(tx *Tx, r *job) error {
 func (db *DB) runList(tx *Tx, r *job) error {
 	timer := time.AfterFunc(db.engine.opts.MaxClosure, func() {
 		tx.overdue.Store(true)
-		db.running.interrupt(tx)
+		db.running.end(tx)
 	})
 	defer timer.Stop()
 	r.results = make([]Result, len(r.stmts))
@@ -266,7 +267,7 @@ func (db *DB) propose(b *batch) {
 	if db.hooks.beforePropose != nil {
 		db.hooks.beforePropose()
 	}
-	err := db.raft.Apply(data, enqueueTimeout).Error()
+	err := db.answered(db.raft.Apply(data, enqueueTimeout)).Error()
 	db.conclude(b, err)
 }
 
@@ -276,7 +277,7 @@ func (db *DB) answerReads(b *batch, dead bool) {
 	if len(b.answers) == 0 {
 		return
 	}
-	if dead || db.raft.VerifyLeader().Error() != nil {
+	if dead || db.verify(context.Background(), b.term) != nil {
 		b.answer(0, db.reason(b), false)
 		return
 	}
@@ -302,6 +303,8 @@ func (db *DB) conclude(b *batch, err error) {
 		b.answer(0, db.notLeader(), false)
 	case failed != nil:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, *failed), false)
+	case err == nil: // Committed, but skipped here: a file that holds it was installed.
+		b.answer(0, fmt.Errorf("%w: the replica's file was replaced", ErrUnknownOutcome), false)
 	default:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err), false)
 	}

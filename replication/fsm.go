@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
@@ -24,21 +25,19 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	db := f.db
 	<-db.opened
-	// While a closure runs, no proposal of ours is on its way: what has arrived is foreign,
-	// and ends the closure's transaction.
-	db.running.interrupt(nil)
+	if slices.ContainsFunc(logs, func(l *raft.Log) bool { return l.Type == raft.LogCommand }) {
+		// While a closure runs, no proposal of ours is on its way: what has arrived is
+		// foreign, and ends the closure's transaction. A change of members does not.
+		db.running.interrupt()
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	a := applying{db: db, state: db.state}
 	for _, l := range logs {
-		if l.Type != raft.LogCommand || l.Index <= a.state.applied || db.failed.Load() != nil {
-			continue
+		if db.failed.Load() != nil {
+			break
 		}
-		e, err := decodeEntry(l.Data)
-		if err == nil {
-			err = a.apply(l, e)
-		}
-		if err != nil {
+		if err := a.take(l); err != nil {
 			db.fail(fmt.Errorf("apply entry %d: %w", l.Index, err))
 		}
 	}
@@ -57,6 +56,26 @@ type applying struct {
 	// What becomes of own once the transaction is committed.
 	result batchResult
 	index  uint64
+}
+
+// take applies an entry, unless it is in the file already or is none of ours.
+func (a *applying) take(l *raft.Log) error {
+	if l.Index <= a.state.applied {
+		// Terms only grow along a log, so the file would have been made by another log: by
+		// that of the same database before it was restored from a backup, perhaps.
+		if l.Term > a.state.term || l.Index == a.state.applied && l.Term != a.state.term {
+			return fmt.Errorf("%w: its file has the entry in term %d, the log in term %d", errDiverged, a.state.term, l.Term)
+		}
+		return nil
+	}
+	if l.Type != raft.LogCommand {
+		return nil
+	}
+	e, err := decodeEntry(l.Data)
+	if err != nil {
+		return err
+	}
+	return a.apply(l, e)
 }
 
 // apply applies one entry, in the transaction that is open or in a new one.
@@ -79,6 +98,10 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 			return err
 		}
 		a.begun = true
+	}
+	if e.base > a.state.lastcmd && !db.mutants.noBaseCheck {
+		// The leader had executed entry base, which is committed before this one.
+		return fmt.Errorf("%w: it has executed entries up to %d, there it was %d", errDiverged, a.state.lastcmd, e.base)
 	}
 	result := committed
 	if e.base != a.state.lastcmd && !db.mutants.noBaseCheck {

@@ -87,7 +87,7 @@ func (db *DB) waitCaughtUp(ctx context.Context, n NodeID, term uint64) error {
 }
 
 func (db *DB) changed(ctx context.Context, f raft.Future, verb string, n NodeID) error {
-	err := wait(ctx, f)
+	err := db.wait(ctx, f)
 	switch {
 	case err == nil:
 		return nil
@@ -112,7 +112,7 @@ func (db *DB) TransferLeadership(ctx context.Context) error {
 		return db.notLeader()
 	}
 	db.transferred.Store(db.raft.CurrentTerm()) // Ends the lease: another may be elected at once.
-	if err := wait(ctx, db.raft.LeadershipTransfer()); err != nil {
+	if err := db.wait(ctx, db.raft.LeadershipTransfer()); err != nil {
 		return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
 	}
 	return nil

@@ -61,7 +61,7 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 	db := &DB{
 		id: id, engine: e, path: path, log: e.opts.Log.With("database", string(id)),
 		onLead: o.OnLead, mutants: e.opts.mutants, hooks: e.opts.hooks,
-		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}),
+		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}), halted: make(chan struct{}),
 	}
 	db.readers.open(path)
 	db.applied.set(s.applied)

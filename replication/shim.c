@@ -42,6 +42,7 @@ extern WEAK int sqlite3_limit(sqlite3 *, int, int);
 extern WEAK int sqlite3_complete(const char *);
 extern WEAK int sqlite3_strnicmp(const char *, const char *, int);
 extern WEAK int sqlite3_stricmp(const char *, const char *);
+extern WEAK void *sqlite3_update_hook(sqlite3 *, void (*)(void *, int, char const *, char const *, sqlite3_int64), void *);
 extern WEAK int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
 
 enum {
@@ -144,6 +145,13 @@ static int authorize(void *p, int action, const char *x, const char *y, const ch
   }
 }
 
+// updated is told of each row that is inserted, changed or deleted, by triggers too.
+static void updated(void *p, int action, const char *database, const char *table, sqlite3_int64 rowid) {
+  (void)database;
+  (void)table;
+  if (rowid == INT64_MAX && action != A_DELETE) ((tb_auth *)p)->last_rowid = 1;
+}
+
 tb_auth *tb_setup(sqlite3 *db) {
   tb_auth *a = calloc(1, sizeof *a);
   if (a == 0) return 0;
@@ -154,11 +162,13 @@ tb_auth *tb_setup(sqlite3 *db) {
   sqlite3_db_config(db, DBCONFIG_DQS_DML, 0, (int *)0);
   sqlite3_db_config(db, DBCONFIG_DQS_DDL, 0, (int *)0);
   sqlite3_set_authorizer(db, authorize, a);
+  sqlite3_update_hook(db, updated, a);
   return a;
 }
 
 void tb_release(sqlite3 *db, tb_auth *a) {
   sqlite3_set_authorizer(db, 0, 0);
+  sqlite3_update_hook(db, 0, 0);
   free(a);
 }
 

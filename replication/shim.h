@@ -18,6 +18,7 @@ typedef struct {
   int mode;
   int schema;       // A CREATE, DROP or ALTER was met.
   int denied;       // The action code that was refused, 0: none.
+  int last_rowid;   // A row got the rowid 2^63-1 since this was set to 0.
   char what[96];    // Its first argument that says most: a function, a table, a pragma.
 } tb_auth;
 

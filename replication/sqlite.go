@@ -69,6 +69,7 @@ const (
 	writerConn = iota // The one that changes the file.
 	readerConn        // Beside a writer: views, copies and checkpoints.
 	fileConn          // Of a file that nobody has open.
+	copyConn          // Of a closed file, beside which nothing is written.
 )
 
 // openConn opens the database at path: WAL mode, foreign keys on, no checkpoint by itself.
@@ -86,6 +87,9 @@ func openConn(path string, kind int) (*conn, error) {
 	case fileConn:
 		q.Set("mode", "ro")
 		q.Set("_query_only", "1")
+	case copyConn:
+		q.Set("mode", "ro")
+		q.Set("immutable", "1")
 	}
 	opened, err := (&sqlite3.SQLiteDriver{}).Open(u.String() + "?" + q.Encode())
 	if err != nil {
@@ -95,7 +99,7 @@ func openConn(path string, kind int) (*conn, error) {
 	handle := reflect.ValueOf(raw).Elem().FieldByName("db").UnsafePointer()
 	c := &conn{raw: raw, db: (*C.sqlite3)(handle), stmts: map[stmtKey]*stmt{}}
 	c.auth = C.tb_setup(c.db)
-	if kind == fileConn {
+	if kind == fileConn || kind == copyConn {
 		return c, nil
 	}
 	if _, err := c.exec("PRAGMA wal_autocheckpoint=0"); err != nil {
@@ -126,6 +130,21 @@ func (c *conn) interrupt() {
 	defer c.mu.Unlock()
 	if !c.closed {
 		C.tb_interrupt(c.db)
+	}
+}
+
+// interruptUntil ends whatever is running, and what comes next, until ended is closed.
+// SQLite forgets an interrupt that comes before a statement's first step.
+func (c *conn) interruptUntil(ended <-chan struct{}) {
+	tick := time.NewTicker(interruptAgain)
+	defer tick.Stop()
+	for {
+		c.interrupt()
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
 	}
 }
 
@@ -183,7 +202,7 @@ func (c *conn) lastError() *sqlError {
 // prepare returns the statement of sql, from the cache if it is there and not in use. The
 // caller gives it back with release.
 func (c *conn) prepare(sql string, m mode) (*stmt, error) {
-	c.auth.mode = C.int(m)
+	c.auth.mode, c.auth.denied = C.int(m), 0
 	c.clock++
 	key := stmtKey{sql, m}
 	if s := c.stmts[key]; s != nil && !s.busy {
@@ -311,6 +330,7 @@ type execResult struct {
 	ran            bool // It was not refused before its first step.
 	schema         bool
 	readonly       bool
+	lastRowID      bool // A row has the largest rowid now.
 }
 
 // exec runs one statement of this package.
@@ -330,9 +350,12 @@ func (c *conn) execMode(sql string, args []any, m mode) (execResult, error) {
 		return execResult{}, err
 	}
 	var out C.tb_result
-	c.auth.denied = 0
+	c.auth.denied, c.auth.last_rowid = 0, 0
 	C.tb_exec(c.db, s.p, &out)
-	r := execResult{ran: true, rowid: int64(out.rowid), changes: int64(out.changes), schema: s.schema, readonly: s.readonly}
+	r := execResult{
+		ran: true, rowid: int64(out.rowid), changes: int64(out.changes),
+		schema: s.schema, readonly: s.readonly, lastRowID: c.auth.last_rowid != 0,
+	}
 	if out.rc != stepDone {
 		return r, c.failure(out.rc)
 	}

@@ -106,8 +106,8 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 		return err
 	case err != nil && !res.ran:
 		return err
-	case res.rowid == math.MaxInt64:
-		tx.broken = fmt.Errorf("%w: rowid %d: after it SQLite chooses rowids at random", ErrForbiddenSQL, res.rowid)
+	case res.lastRowID:
+		tx.broken = fmt.Errorf("%w: rowid %d: after it SQLite chooses rowids at random", ErrForbiddenSQL, int64(math.MaxInt64))
 		return tx.broken
 	case err == nil && res.schema:
 		if tx.broken = w.checkNames(); tx.broken != nil {
@@ -119,7 +119,7 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 		failure = sq.primary()
 	}
 	tx.batch.rec.add(recorded{sql: sql, failure: failure, rowid: res.rowid, changes: res.changes, args: values})
-	if n := len(tx.batch.rec.unit); n > tx.db.engine.opts.MaxBatchBytes {
+	if n := tx.batch.rec.unitSize(); n > tx.db.engine.opts.MaxBatchBytes {
 		tx.broken = fmt.Errorf("replication: the update writes more than %d bytes; do it in several", tx.db.engine.opts.MaxBatchBytes)
 		return tx.broken
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -33,7 +34,7 @@ func WithIndex(ctx context.Context, i Index) context.Context {
 // of fn see the same state. ctx ends a query that runs for too long.
 //
 // Errors: fn's own; ErrNotLeader (levels Leader and Linearizable elsewhere than on the
-// leader), ctx's error, ErrClosed, and the error that stopped the replica.
+// leader), ctx's error, ErrClosed, ErrReplaced, and the error that stopped the replica.
 func (db *DB) View(ctx context.Context, level Level, fn func(v *View) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -69,8 +70,8 @@ func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
 			return db.notLeader()
 		}
 		committed := db.raft.CommitIndex()
-		if err := wait(ctx, db.raft.VerifyLeader()); err != nil {
-			return errors.Join(db.notLeader(), ctx.Err())
+		if err := db.verify(ctx, term); err != nil {
+			return err
 		}
 		return db.waitCommands(ctx, committed)
 	}
@@ -85,7 +86,16 @@ func (db *DB) confirm(ctx context.Context, term uint64) error {
 	if db.leased(term) {
 		return nil
 	}
-	if err := wait(ctx, db.raft.VerifyLeader()); err != nil || db.tenure.term() != term {
+	return db.verify(ctx, term)
+}
+
+// verify asks a majority whether this node leads in term. A leadership of a later term
+// does not count: what was committed between the two may be unknown here.
+func (db *DB) verify(ctx context.Context, term uint64) error {
+	if db.hooks.beforeVerify != nil {
+		db.hooks.beforeVerify()
+	}
+	if err := db.wait(ctx, db.raft.VerifyLeader()); err != nil || db.raft.CurrentTerm() != term {
 		return errors.Join(db.notLeader(), ctx.Err())
 	}
 	return nil
@@ -123,8 +133,21 @@ func (db *DB) waitCommands(ctx context.Context, committed uint64) error {
 	return nil
 }
 
+// answered makes f end with raft. The futures of VerifyLeader, Apply, Barrier and
+// LeadershipTransfer are never answered when raft stops while they are in one of its
+// channels, although they have a field for that.
+func (db *DB) answered(f raft.Future) raft.Future {
+	if p := reflect.ValueOf(f); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Struct {
+		if stop := p.Elem().FieldByName("ShutdownCh"); stop.IsValid() && stop.CanSet() && stop.IsNil() {
+			stop.Set(reflect.ValueOf(db.halted))
+		}
+	}
+	return f
+}
+
 // wait is f.Error bounded by ctx.
-func wait(ctx context.Context, f raft.Future) error {
+func (db *DB) wait(ctx context.Context, f raft.Future) error {
+	f = db.answered(f)
 	if ctx.Done() == nil {
 		return f.Error()
 	}
@@ -145,9 +168,13 @@ func (db *DB) read(ctx context.Context, fn func(v *View) error) error {
 		return err
 	}
 	v := &View{ctx: ctx, c: c, pool: &db.readers, now: db.engine.opts.Now().UTC().Truncate(time.Microsecond), open: map[*Rows]struct{}{}}
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { c.interrupt(); close(fired) })
+	ended, fired := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		c.interruptUntil(ended)
+	})
 	defer func() {
+		close(ended)
 		if !stop() {
 			<-fired // Or it could meet the next view of this connection.
 		}
@@ -184,8 +211,8 @@ func (v *View) usable() error {
 	if v.done {
 		return errors.New("replication: the view has ended; it must not be used any more")
 	}
-	if v.pool.draining.Load() {
-		return ErrClosed
+	if err := v.pool.ends(); err != nil {
+		return err
 	}
 	return v.ctx.Err()
 }
