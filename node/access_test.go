@@ -189,9 +189,17 @@ func call(h http.Handler, r service.Route, tenant, token string) (int, string) {
 	return rec.Code, string(body)
 }
 
-// routes returns the program's whole route table over a real division of one node with
-// one tenant, "tax"; who calls is what the session token says.
+// routes returns the program's whole route table; see mounted.
 func routes(t *testing.T) *web.Web {
+	w, _ := mounted(t)
+	return w
+}
+
+var district = service.Site{Code: "511602", Level: "county", Name: "广安区", Full: "四川省广安市广安区"}
+
+// mounted returns the program's whole route table over a real division of one node with
+// one tenant, "tax", and its databases; who calls is what the session token says.
+func mounted(t *testing.T) (*web.Web, *tenancy.Tenancy) {
 	t.Helper()
 	o := replicationtest.Options(t, "n1")
 	o.HeartbeatTimeout = 20 * time.Millisecond
@@ -229,11 +237,11 @@ func routes(t *testing.T) *web.Web {
 	if err := tree.Ready(waiting, "tax"); err != nil {
 		t.Fatal(err)
 	}
-	pages, err := portal.New(portal.Options{Definitions: defs, Site: portal.Site{Site: service.Site{Name: "广安区"}}})
+	pages, err := portal.New(portal.Options{Definitions: defs, Site: portal.Site{Site: district}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := web.New(web.Options{Definitions: defs, Databases: tree, Portal: pages, Self: "n1", Cookie: "session",
+	w, err := web.New(web.Options{Site: district, Definitions: defs, Databases: tree, Portal: pages, Self: "n1", Cookie: "session",
 		SignIn: "/sign-in", Log: slog.New(slog.DiscardHandler),
 		Authenticate: func(_ context.Context, _ *service.DB, token string, _ time.Time) (service.Principal, bool, error) {
 			return people(token), false, nil
@@ -241,5 +249,5 @@ func routes(t *testing.T) *web.Web {
 	if err != nil {
 		t.Fatal(fmt.Errorf("mount the routes: %w", err))
 	}
-	return w
+	return w, tree
 }
