@@ -86,6 +86,9 @@ var refusedSQL = []string{
 	``,
 	`-- nothing`,
 	`INSERT INTO t(id) VALUES (9223372036854775807)`,
+	`INSERT INTO t(id) VALUES (9223372036854775807), (7)`,
+	`UPDATE t SET id = 9223372036854775807 WHERE v = 'a'`,
+	`INSERT INTO u(v) VALUES ('last')`,
 	`UPDATE u SET v = 1`, // Its trigger asks for the time.
 }
 
@@ -104,7 +107,8 @@ func TestRefusedSQL(t *testing.T) {
 	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, setup...)
-	exec(t, db, `CREATE TRIGGER late AFTER UPDATE ON u BEGIN INSERT INTO t(v) VALUES (datetime('now')); END`)
+	exec(t, db, `CREATE TRIGGER late AFTER UPDATE ON u BEGIN INSERT INTO t(v) VALUES (datetime('now')); END`,
+		`CREATE TRIGGER last AFTER INSERT ON u WHEN new.v = 'last' BEGIN INSERT INTO t(id) VALUES (9223372036854775807); END`)
 	before, _, err := db.Checksum(context.Background())
 	if err != nil {
 		t.Fatal(err)

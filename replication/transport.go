@@ -22,6 +22,9 @@ const (
 	// each other together do not come back together.
 	minRedial = 50 * time.Millisecond
 	maxRedial = time.Second
+	// steadyAfter is how long a connection must last to count as a success: two boxes of
+	// one name take each other's place, for ever, and would do it without a pause.
+	steadyAfter = 200 * time.Millisecond
 	// maxInbound is how many bytes of requests may wait for raft on this node, over all
 	// groups: some tens of full AppendEntries. More are refused, and sent again.
 	maxInbound = 64 << 20
@@ -301,7 +304,7 @@ type peer struct {
 	mu       sync.Mutex
 	link     *link
 	dialing  chan struct{} // Closed when the dial under way has ended; nil: none is.
-	failures int           // In a row.
+	failures int           // In a row: dials, and connections that did not last.
 	err      error         // The last failure.
 	retry    time.Time     // No dial before.
 }
@@ -355,10 +358,7 @@ func (p *peer) connect() {
 	close(p.dialing)
 	p.dialing = nil
 	if err != nil {
-		wait := min(minRedial<<min(p.failures, 10), maxRedial)
-		p.failures++
-		p.err = err
-		p.retry = time.Now().Add(wait/2 + rand.N(wait))
+		p.failed(err)
 		first := p.failures == 1
 		p.mu.Unlock()
 		if first && p.t.ctx.Err() == nil { // Once, not at every attempt.
@@ -367,8 +367,9 @@ func (p *peer) connect() {
 		return
 	}
 	l := newLink(p.t.ctx, conn, p.id)
-	p.link, p.failures, p.err, p.retry = l, 0, nil, time.Time{}
+	p.link = l
 	p.mu.Unlock()
+	defer p.lasted(l, time.Now())
 	defer p.t.met(p.id, h.hello)()
 	defer context.AfterFunc(l.ctx, func() { _ = conn.Close() })()
 	if !p.t.spawn(l.write) {
@@ -378,6 +379,25 @@ func (p *peer) connect() {
 	l.close(l.readAnswers(r))
 	if p.t.ctx.Err() == nil {
 		p.t.log.Info("a connection ended", "node", p.id, "err", context.Cause(l.ctx))
+	}
+}
+
+// failed notes a failure and when to dial again. The caller holds mu.
+func (p *peer) failed(err error) {
+	wait := min(minRedial<<min(p.failures, 10), maxRedial)
+	p.failures++
+	p.err = err
+	p.retry = time.Now().Add(wait/2 + rand.N(wait))
+}
+
+// lasted judges a connection that has ended.
+func (p *peer) lasted(l *link, since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(since) < steadyAfter {
+		p.failed(context.Cause(l.ctx))
+	} else {
+		p.failures, p.err, p.retry = 0, nil, time.Time{}
 	}
 }
 

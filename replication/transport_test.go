@@ -336,6 +336,29 @@ func TestCallsFailAtOnceWhileANodeIsAwayAndWorkWhenItIsBack(t *testing.T) {
 	eventually(t, "calls work again", func() bool { return vote(a, "n2") == nil })
 }
 
+// TestConnectionsThatEndAtOnceAreNotAStorm dials a node that takes each connection and
+// ends it, as one does to which two boxes of one name connect.
+func TestConnectionsThatEndAtOnceAreNotAStorm(t *testing.T) {
+	checkLeaks(t)
+	lan := newTestLAN(t)
+	ta := lan.transport("n1")
+	a := ta.group("a/main")
+	tb := newTransport("n2", nil, nil, quiet())
+	stop := lan.listen("n2", func(conn net.Conn, from NodeID, _ string) error {
+		_, err := tb.greeted(conn, bufio.NewReader(conn), from)
+		return errors.Join(err, conn.Close())
+	})
+	defer stop()
+	for begun := time.Now(); time.Since(begun) < 300*time.Millisecond; {
+		if err := vote(a, "n2"); err == nil {
+			t.Fatal("nobody answers, and yet there is an answer")
+		}
+	}
+	if n := lan.dialed("n1", "n2"); n < 2 || n > 12 {
+		t.Errorf("%d dials in 0.3 s", n)
+	}
+}
+
 func TestANodeThatConnectsIsDialledAtOnce(t *testing.T) {
 	checkLeaks(t)
 	lan := newTestLAN(t)

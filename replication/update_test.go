@@ -100,6 +100,14 @@ func TestOnlyTheUpdateThatFailsIsUndone(t *testing.T) {
 			return errors.Join(insert("x")(tx), tx.Exec(`INSERT INTO child VALUES (77)`))
 		}, "deferred foreign key"},
 		{"it writes too much", func(tx *replication.Tx) error { return insert(strings.Repeat("x", 2<<20))(tx) }, "more than"},
+		{"its SQL is too long", func(tx *replication.Tx) error {
+			for _, s := range []string{"x", "y", "z"} {
+				if err := tx.Exec(`INSERT INTO t(v) VALUES ('` + strings.Repeat(s, 400<<10) + `')`); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, "more than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := replicationtest.One(t)
