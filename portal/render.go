@@ -150,8 +150,11 @@ func (p *Portal) RenderRefusal(w http.ResponseWriter, r *http.Request, v View, e
 	frame := p.frame(set, r, v)
 	frame.Heading, frame.What, frame.Do, frame.FieldErrors, frame.Ref = e.heading, e.what, e.do, e.fields, ref
 	outer := *frame
-	if err.Code != service.NotSignedIn {
+	switch {
+	case err.Code != service.NotSignedIn:
 		frame.SignIn = ""
+	case frame.SignIn != "" && r.Method == http.MethodGet:
+		frame.SignIn += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode() // Back to what was asked for.
 	}
 	var content bytes.Buffer
 	if err := set.frame.ExecuteTemplate(&content, "frame-error-page", frame); err != nil {
