@@ -36,10 +36,15 @@ type Client struct {
 
 // New returns a client of the node with this configuration.
 func New(cfg config.Config) *Client {
-	socket, _ := cfg.AdminSocket()
+	socket, moved := cfg.AdminSocket()
 	dialer := &net.Dialer{}
 	return &Client{socket: socket, http: &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if moved {
+				if err := config.CheckRuntimeDir(); err != nil {
+					return nil, err
+				}
+			}
 			return dialer.DialContext(ctx, "unix", socket)
 		},
 	}}}

@@ -40,15 +40,23 @@ func MakeRuntimeDir() (string, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return "", err
 	}
+	return dir, CheckRuntimeDir()
+}
+
+// CheckRuntimeDir returns an error unless RuntimeDir is there and this user's alone. What
+// somebody else has put there must not be believed: a socket in it could answer in the
+// place of the node, and show a token or code of its own.
+func CheckRuntimeDir() error {
+	dir := RuntimeDir()
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || info.Mode().Perm() != 0o700 || !ok || int(owner.Uid) != os.Getuid() {
-		return "", fmt.Errorf("%s is not a folder of this user alone; remove it", dir)
+		return fmt.Errorf("%s is not a folder of this user alone; remove it", dir)
 	}
-	return dir, nil
+	return nil
 }
 
 // Announce lists the configuration among this user's running nodes; forget takes it off.
@@ -71,6 +79,9 @@ func (c Config) Announce() (forget func(), err error) {
 // Running returns the configuration files of this user's nodes that were announced and
 // not taken off; some may have been killed since.
 func Running() []string {
+	if CheckRuntimeDir() != nil {
+		return nil
+	}
 	links, _ := filepath.Glob(filepath.Join(RuntimeDir(), "*.toml"))
 	var files []string
 	for _, l := range links {
