@@ -121,3 +121,14 @@ func TestAnImportRefusesWhatIsNoFileOfThisDepartment(t *testing.T) {
 		t.Errorf("a file of one department under another name: %+v", result)
 	}
 }
+
+func TestAnImportOfEmptyRowsDoesNotFillTheMemory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := "POST /t/" + tenant + "/items/import"
+	rows := func(n int) []byte { return []byte(`{"rows":[` + strings.Repeat("{},", n-1) + `{}]}`) }
+	w.refused("catalog.too_many_rows", at, rows(catalog.MaxRows+1))
+	w.refused("invalid", at, []byte(`{"rows":{}}`))
+	w.refused("invalid", at, []byte(`{"rows":[{"nothing":1}]}`))
+	w.refused("catalog.no_rows", at, []byte(`{"rows":null}`))
+}
