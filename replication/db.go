@@ -43,8 +43,8 @@ type DB struct {
 	readers pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
-	applied     watch        // Of state.applied, after the commit.
-	commits     atomic.Int64 // For the checkpointer.
+	applied     watch // Of state.applied, after the commit.
+	wal         wal
 
 	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
 	halt     sync.Once     // See shutdown.

@@ -135,7 +135,7 @@ func (a *applying) commit() {
 		a.own.result, a.own.index = a.result, a.index
 	}
 	db.applied.set(a.state.applied)
-	db.engine.checkpoints.note(db)
+	db.keepWALShort()
 }
 
 // execute executes an entry's statements as they were recorded. An error means that this

@@ -64,6 +64,7 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}), halted: make(chan struct{}),
 	}
 	db.readers.open(path)
+	db.wal.restart = restartWAL
 	db.applied.set(s.applied)
 	db.queue.max = e.opts.MaxQueue
 	db.queue.start = func() {

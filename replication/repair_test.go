@@ -197,13 +197,36 @@ func (p *pool) waits() bool {
 	return p.draining != nil
 }
 
+// TestTheWALStaysShortUnderLoad writes without a pause for longer than the WAL may get.
+func TestTheWALStaysShortUnderLoad(t *testing.T) {
+	t.Parallel()
+	_, db := openOne(t, t.TempDir())
+	db.wal.restart = 4 * checkpointMin // Before anything is written.
+	update(t, db, `CREATE TABLE t(v)`)
+	row := strings.Repeat("x", 100_000) // 25 pages.
+	longest, begunAnew := 0, 0
+	before := 0
+	for range 400 {
+		update(t, db, `INSERT INTO t VALUES (?)`, row)
+		db.mu.Lock()
+		pages := db.w.walFrames()
+		db.mu.Unlock()
+		longest = max(longest, pages)
+		if pages < before {
+			begunAnew++
+		}
+		before = pages
+	}
+	t.Logf("at most %d pages, begun anew %d times", longest, begunAnew)
+	if begunAnew == 0 {
+		t.Errorf("the WAL grew to %d pages", longest)
+	}
+}
+
 // TestALateCommitDoesNotPanic counts commits after the engine has stopped.
 func TestALateCommitDoesNotPanic(t *testing.T) {
 	t.Parallel()
 	c := newCheckpointer(quiet())
 	c.close()
-	db := &DB{}
-	for range 2 * checkpointEvery {
-		c.note(db)
-	}
+	c.add(&DB{})
 }

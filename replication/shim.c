@@ -43,6 +43,7 @@ extern WEAK int sqlite3_complete(const char *);
 extern WEAK int sqlite3_strnicmp(const char *, const char *, int);
 extern WEAK int sqlite3_stricmp(const char *, const char *);
 extern WEAK void *sqlite3_update_hook(sqlite3 *, void (*)(void *, int, char const *, char const *, sqlite3_int64), void *);
+extern WEAK void *sqlite3_wal_hook(sqlite3 *, int (*)(void *, sqlite3 *, const char *, int), void *);
 extern WEAK int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
 
 enum {
@@ -166,9 +167,20 @@ tb_auth *tb_setup(sqlite3 *db) {
   return a;
 }
 
+static int committed(void *p, sqlite3 *db, const char *database, int frames) {
+  (void)db;
+  (void)database;
+  ((tb_auth *)p)->wal_frames = frames;
+  return OK;
+}
+
+// tb_watch_wal counts the WAL; PRAGMA wal_autocheckpoint uses the same hook, and ends it.
+void tb_watch_wal(sqlite3 *db, tb_auth *a) { sqlite3_wal_hook(db, committed, a); }
+
 void tb_release(sqlite3 *db, tb_auth *a) {
   sqlite3_set_authorizer(db, 0, 0);
   sqlite3_update_hook(db, 0, 0);
+  sqlite3_wal_hook(db, 0, 0);
   free(a);
 }
 

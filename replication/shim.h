@@ -19,6 +19,7 @@ typedef struct {
   int schema;       // A CREATE, DROP or ALTER was met.
   int denied;       // The action code that was refused, 0: none.
   int last_rowid;   // A row got the rowid 2^63-1 since this was set to 0.
+  int wal_frames;   // Pages in the WAL after this connection's last commit.
   char what[96];    // Its first argument that says most: a function, a table, a pragma.
 } tb_auth;
 
@@ -40,6 +41,7 @@ typedef struct {
 } tb_result;
 
 tb_auth *tb_setup(sqlite3 *db);
+void tb_watch_wal(sqlite3 *db, tb_auth *a);
 void tb_release(sqlite3 *db, tb_auth *a);
 int tb_prepare(sqlite3 *db, const char *sql, int n, sqlite3_stmt **out, int *tail);
 int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols);

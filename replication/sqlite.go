@@ -106,6 +106,7 @@ func openConn(path string, kind int) (*conn, error) {
 		c.close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	C.tb_watch_wal(c.db, c.auth)
 	return c, nil
 }
 
@@ -149,6 +150,7 @@ func (c *conn) interruptUntil(ended <-chan struct{}) {
 }
 
 func (c *conn) inTransaction() bool { return !c.closed && C.tb_autocommit(c.db) == 0 }
+func (c *conn) walFrames() int      { return int(c.auth.wal_frames) }
 func (c *conn) resetRowID()         { C.tb_reset_rowid(c.db) }
 func (c *conn) deferredKeys() bool  { return C.tb_deferred_keys(c.db) != 0 }
 

@@ -57,7 +57,7 @@ func openStore(path string) (*conn, state, error) {
 }
 
 func prepareStore(w *conn) (state, error) {
-	for _, sql := range []string{createState, firstState} {
+	for _, sql := range []string{createState, firstState, fmt.Sprintf("PRAGMA journal_size_limit=%d", walSizeLimit)} {
 		if _, err := w.exec(sql); err != nil {
 			return state{}, err
 		}
