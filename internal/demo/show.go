@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
+
+	"tongban/service/catalog"
 )
 
 // watchEvery is how often a shown district looks after its processes.
@@ -56,8 +59,8 @@ func stoppedOnPurpose(ctx context.Context, err error) error {
 	return err
 }
 
-// furnish fills the district and makes the people. The two officers belong to the
-// departments with the most items.
+// furnish fills the district and makes the people. It returns them and the department in
+// which the first officer works.
 func (d *District) furnish(ctx context.Context, c Catalog) ([]*person, [2]string, error) {
 	if err := d.CreateTenants(ctx, c); err != nil {
 		return nil, [2]string{}, err
@@ -71,31 +74,35 @@ func (d *District) furnish(ctx context.Context, c Catalog) ([]*person, [2]string
 	if err := d.awaitPublished(ctx, done.Published); err != nil {
 		return nil, [2]string{}, err
 	}
-	first, second := d.departmentsToShow(ctx, c)
+	first, second, err := d.departmentsToShow(ctx, c)
+	if err != nil {
+		return nil, first, err
+	}
 	people, err := d.makePeople(ctx, first, second)
 	return people, first, err
 }
 
-// departmentsToShow are two departments: the one that citizens ask most of, social
-// security, if an item of its is found, and another one.
-func (d *District) departmentsToShow(ctx context.Context, c Catalog) (first, second [2]string) {
-	var page struct {
-		Items []struct {
-			Tenant string `json:"tenant"`
-		} `json:"items"`
+// departmentsToShow are two departments by slug and name: the one whose item is found
+// first for what most people ask, social security, and the largest of the others.
+func (d *District) departmentsToShow(ctx context.Context, c Catalog) (first, second [2]string, err error) {
+	var page catalog.SearchPage
+	if err := d.http.get(ctx, d.Nodes[0].URL, "/search?q="+url.QueryEscape("社保"), nil, &page); err != nil {
+		return first, second, fmt.Errorf("search for social security: %w", err)
 	}
 	wanted := c.Departments[0].Slug
-	if err := d.http.get(ctx, d.Nodes[0].URL, "/search?q=%E7%A4%BE%E4%BF%9D", nil, &page); err == nil && len(page.Items) > 0 {
-		wanted = page.Items[0].Tenant
+	if len(page.Hits) > 0 {
+		wanted = page.Hits[0].Tenant
 	}
+	most := -1
 	for _, one := range c.Departments {
-		if one.Slug == wanted {
+		switch {
+		case one.Slug == wanted:
 			first = [2]string{one.Slug, one.Name}
-		} else if second[0] == "" {
-			second = [2]string{one.Slug, one.Name}
+		case len(one.Rows) > most:
+			second, most = [2]string{one.Slug, one.Name}, len(one.Rows)
 		}
 	}
-	return first, second
+	return first, second, nil
 }
 
 // watch reports processes that die, each once, until ctx ends. The district goes on with
