@@ -97,6 +97,7 @@ func (w *transcript) String() string {
 }
 
 func TestADistrictLosesNothingWhenANodeIsKilledUnderLoad(t *testing.T) {
+	t.Parallel() // Both mostly wait, and two districts at once are to get along.
 	said := &transcript{}
 	sum, err := Script(t.Context(), Options{Binary: binary, Items: smallCatalog(t), Cases: 20, Progress: NewProgress(said)})
 	if err == nil {
@@ -120,6 +121,7 @@ func TestADistrictLosesNothingWhenANodeIsKilledUnderLoad(t *testing.T) {
 }
 
 func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
+	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	said, out := &transcript{}, &transcript{}
