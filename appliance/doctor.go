@@ -218,5 +218,5 @@ func (p *patient) divisionFile() string {
 
 // dialer is the TLS configuration for the node port of another node.
 func (p *patient) dialer(to replication.NodeID) *tls.Config {
-	return p.keys.Dialer(to, trust.ProtocolHTTP, p.o.Now)
+	return p.keys.Dialer(to, trust.ProtocolHTTP, nil, p.o.Now)
 }

@@ -182,7 +182,9 @@ func ledgerRow(n replication.NodeID, c *x509.Certificate) tenancy.Certificate {
 }
 
 func (n *Node) answer(a *admission) join.Answer {
-	peers := []join.Peer{peerFrom(a.node)}
+	self := peerFrom(a.node)
+	self.Certificates = trust.Fingerprint(a.certificate)
+	peers := []join.Peer{self}
 	for _, other := range a.nodes {
 		if other.ID != a.node.ID {
 			peers = append(peers, peerFrom(other))
@@ -199,7 +201,7 @@ func (n *Node) answer(a *admission) join.Answer {
 }
 
 func peerFrom(n tenancy.Node) join.Peer {
-	return join.Peer{ID: n.ID, Address: n.Address, Web: n.Web, Recipient: n.Recipient}
+	return join.Peer{ID: n.ID, Address: n.Address, Web: n.Web, Recipient: n.Recipient, Certificates: n.Certificates}
 }
 
 // refusalOf turns tenancy's refusals into those of the join protocol.

@@ -37,7 +37,7 @@ func (n *Node) dial(ctx context.Context, to replication.NodeID, protocol string)
 	}
 	var failed error
 	for _, address := range n.addressesOf(to, peer.Address) {
-		dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: n.keys.Dialer(to, protocol, n.now)}
+		dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: n.keys.Dialer(to, protocol, n.book.Believes, n.now)}
 		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err == nil {
 			return conn, nil

@@ -2,7 +2,10 @@ package node_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -144,7 +147,7 @@ func TestATokenIsGoodForOneBoxAndAJoinThatDiedCanBeRepeated(t *testing.T) {
 // request makes a GET over the node port with the keys of a box.
 func request(t *testing.T, keys *trust.Keys, address, path string) (int, error) {
 	t.Helper()
-	conn, err := tls.Dial("tcp", address, keys.Dialer("n1", trust.ProtocolHTTP, time.Now))
+	conn, err := tls.Dial("tcp", address, keys.Dialer("n1", trust.ProtocolHTTP, nil, time.Now))
 	if err != nil {
 		return 0, err
 	}
@@ -160,6 +163,47 @@ func request(t *testing.T, keys *trust.Keys, address, path string) (int, error) 
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
 	return response.StatusCode, nil
+}
+
+// TestACertificateThatTheDivisionDidNotIssueIsRefused gives an attacker all that a stolen
+// box has: its keys, and with them the authority's. It signs itself certificates that are
+// like the real ones in every field, the serial number too.
+func TestACertificateThatTheDivisionDidNotIssueIsRefused(t *testing.T) {
+	c := nodetest.Division(t, 1)
+	cfg, err := node.Join(t.Context(), joinOptions(t, c.Token(0), nil))
+	must(t, err)
+	county := trust.Division{Code: c.Code, Level: "county"}
+	stolen, err := trust.Load(cfg.Data, county, cfg.Node)
+	must(t, err)
+	first, err := trust.Load(c.Config(0).Data, county, "n1")
+	must(t, err)
+	address := c.Config(0).Peer.Listen
+	c.Await("the box is known by its own certificate", func() bool {
+		_, err := request(t, stolen, address, "/node/applied")
+		return err == nil
+	})
+	authority, err := stolen.OpenAuthority(stolen.Sealed)
+	must(t, err)
+	text, err := authority.KeyPEM()
+	must(t, err)
+	block, _ := pem.Decode(text)
+	secret, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	must(t, err)
+	for name, like := range map[string]*x509.Certificate{"its own name": stolen.Certificate, "the first node's": first.Certificate} {
+		forger := *stolen
+		forger.Key, err = trust.NewKey()
+		must(t, err)
+		der, err := x509.CreateCertificate(rand.Reader, like, authority.Certificate, forger.Key.Public(), secret)
+		must(t, err)
+		forger.Certificate, err = x509.ParseCertificate(der)
+		must(t, err)
+		if forger.Certificate.SerialNumber.Cmp(like.SerialNumber) != 0 {
+			t.Fatal("the forgery has another serial number")
+		}
+		if status, err := request(t, &forger, address, "/node/applied"); err == nil {
+			t.Errorf("with a forged certificate in %s the box got %d", name, status)
+		}
+	}
 }
 
 func TestARemovedNodeIsRefusedAtTheNodePort(t *testing.T) {

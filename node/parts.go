@@ -129,7 +129,7 @@ func (n *Node) openEngine() (err error) {
 }
 
 func (n *Node) openPort(l net.Listener, internal *http.Server) {
-	p := newPort(n.keys, n.book.Knows, n.log, n.now, l.Addr())
+	p := newPort(n.keys, n.book.Believes, n.log, n.now, l.Addr())
 	p.engine = n.engine.ServeConn
 	p.admit = func(ctx context.Context, r join.Request) (answer join.Answer, err error) {
 		return answer, n.command(ctx, orderAdmit, r, &answer)

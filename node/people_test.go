@@ -97,7 +97,7 @@ func TestANodeThatIsRemovedWhileItConnectsIsRefused(t *testing.T) {
 		return &trust.Keys{Division: authority.Division, Node: n, Key: key, Certificate: cert, Authority: authority.Certificate}
 	}
 	var asked atomic.Int64
-	knows := func(replication.NodeID) bool { return asked.Add(1) == 1 }
+	knows := func(replication.NodeID, string) bool { return asked.Add(1) == 1 }
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestANodeThatIsRemovedWhileItConnectsIsRefused(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	conf := keys("n2").Dialer("n1", trust.ProtocolRaft, time.Now)
+	conf := keys("n2").Dialer("n1", trust.ProtocolRaft, nil, time.Now)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", l.Addr().String())

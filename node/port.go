@@ -39,7 +39,7 @@ type port struct {
 	log      *slog.Logger
 	now      func() time.Time
 	config   *tls.Config
-	knows    func(replication.NodeID) bool
+	knows    trust.Knows
 	engine   func(conn net.Conn, from replication.NodeID, protocol string) error
 	admit    join.Admit
 	requests *handOver // h2 connections, for the HTTP server.
@@ -56,7 +56,7 @@ type port struct {
 	heard   map[replication.NodeID]time.Time
 }
 
-func newPort(keys *trust.Keys, knows func(replication.NodeID) bool, log *slog.Logger, now func() time.Time, address net.Addr) *port {
+func newPort(keys *trust.Keys, knows trust.Knows, log *slog.Logger, now func() time.Time, address net.Addr) *port {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &port{
 		ctx: ctx, cancel: cancel, keys: keys, log: log, now: now, config: keys.Listener(knows, now), knows: knows,
@@ -145,7 +145,7 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 		return
 	}
 	from, err := p.keys.Peer(state)
-	if err != nil || !p.track(raw, from) || !p.knows(from) { // Again: it was removed before it was on the list.
+	if err != nil || !p.track(raw, from) || !p.knows(from, trust.Fingerprint(state.PeerCertificates[0])) { // Again: it was removed before it was on the list.
 		_ = raw.Close()
 		return
 	}

@@ -1,6 +1,8 @@
 package tenancy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,7 +56,14 @@ type Node struct {
 	Web       string             `json:"web"`       // URL that people use.
 	Recipient string             `json:"recipient"` // age recipient of its node.key.
 	Joined    time.Time          `json:"joined"`
+	// Certificates are the newest that were issued to it: their fingerprints (SHA-256, hex),
+	// divided by blanks. What else the authority's key has signed is not the node's.
+	Certificates string `json:"certificates"`
 }
+
+// maxCertificates bounds the certificates of one node that are believed: the present one,
+// those of joins that died, and one that replaces it.
+const maxCertificates = 4
 
 // CreateTenant enters a tenant and its main database, placed on every active node.
 // codes are its unified social credit codes, checked by the caller. Refusals:
@@ -171,6 +180,10 @@ func ReadCodes(q service.Querier) (map[string][]string, error) {
 
 // ReadNodes returns the active nodes by id.
 func ReadNodes(q service.Querier) ([]Node, error) {
+	certificates, err := readCertificates(q)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := q.Query(`SELECT id, address, web, recipient, joined FROM tenancy_node WHERE state = 'active' ORDER BY id`)
 	if err != nil {
 		return nil, err
@@ -184,9 +197,31 @@ func ReadNodes(q service.Querier) ([]Node, error) {
 			return nil, err
 		}
 		n.ID = replication.NodeID(id)
+		n.Certificates = strings.Join(certificates[id], " ")
 		list = append(list, n)
 	}
 	return list, rows.Err()
+}
+
+// readCertificates returns the fingerprints of each node's newest certificates.
+func readCertificates(q service.Querier) (map[string][]string, error) {
+	rows, err := q.Query(`SELECT node, der FROM tenancy_certificate ORDER BY node, issued DESC, serial`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[string][]string{}
+	for rows.Next() {
+		var node string
+		var der []byte
+		if err := rows.Scan(&node, &der); err != nil {
+			return nil, err
+		}
+		if sum := sha256.Sum256(der); len(out[node]) < maxCertificates {
+			out[node] = append(out[node], hex.EncodeToString(sum[:]))
+		}
+	}
+	return out, rows.Err()
 }
 
 // AddNode enters a node; a node that was removed may not come back under its old name.
@@ -272,8 +307,12 @@ type Certificate struct {
 	DER      []byte
 }
 
-// RecordCertificate enters an issued certificate in the ledger.
+// RecordCertificate enters an issued certificate in the ledger; from then on the node is
+// believed by it.
 func RecordCertificate(tx *service.Tx, c Certificate) error {
-	return tx.Exec(`INSERT INTO tenancy_certificate (serial, node, not_after, issued, der) VALUES (?, ?, ?, ?, ?)`,
-		c.Serial, string(c.Node), c.NotAfter, tx.Now(), c.DER)
+	if err := tx.Exec(`INSERT INTO tenancy_certificate (serial, node, not_after, issued, der) VALUES (?, ?, ?, ?, ?)`,
+		c.Serial, string(c.Node), c.NotAfter, tx.Now(), c.DER); err != nil {
+		return fmt.Errorf("enter a certificate of node %s: %w", c.Node, err)
+	}
+	return touchDirectory(tx)
 }

@@ -43,7 +43,7 @@ func start(t *testing.T, now func() time.Time, admit join.Admit) division {
 		t.Fatal(err)
 	}
 	keys := &trust.Keys{Division: a.Division, Node: "n1", Key: key, Certificate: cert, Authority: a.Certificate}
-	nobody := func(replication.NodeID) bool { return false }
+	nobody := func(replication.NodeID, string) bool { return false }
 	l, err := tls.Listen("tcp", "127.0.0.1:0", keys.Listener(nobody, time.Now))
 	if err != nil {
 		t.Fatal(err)

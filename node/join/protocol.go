@@ -34,6 +34,8 @@ type Peer struct {
 	Address   string             `json:"address"`   // Node port.
 	Web       string             `json:"web"`       // What people type.
 	Recipient string             `json:"recipient"` // age recipient of its node key.
+	// Certificates are the fingerprints of those that it is believed by; see tenancy.Node.
+	Certificates string `json:"certificates,omitempty"`
 }
 
 // Request is what the box asks.

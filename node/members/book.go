@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"tongban/node/exit"
@@ -126,5 +127,10 @@ func (b *Book) Lookup(n replication.NodeID) (join.Peer, bool) {
 	return join.Peer{}, false
 }
 
-// Knows reports whether n is a node of the division.
-func (b *Book) Knows(n replication.NodeID) bool { _, ok := b.Lookup(n); return ok }
+// Believes reports whether n is a node of the division and the certificate with the
+// fingerprint one that was issued to it. Of a node without any in the book, which is only the first one
+// until its founding is entered, each certificate of the authority is believed.
+func (b *Book) Believes(n replication.NodeID, fingerprint string) bool {
+	p, ok := b.Lookup(n)
+	return ok && (p.Certificates == "" || slices.Contains(strings.Fields(p.Certificates), fingerprint))
+}

@@ -42,13 +42,25 @@ func TestTheBookIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, ok := again.Lookup("n2"); !ok || p.Address != "b:1" || again.Knows("n3") || len(again.Gossip()) != 2 {
+	if p, ok := again.Lookup("n2"); !ok || p.Address != "b:1" || again.Believes("n3", "") || len(again.Gossip()) != 2 {
 		t.Errorf("read %v and %v", again.Peers(), again.Gossip())
+	}
+	two[0].Certificates = "f0 f1"
+	if err := b.Set(two); err != nil {
+		t.Fatal(err)
+	}
+	for fingerprint, want := range map[string]bool{"f0": true, "f1": true, "f": false, "f0 f1": false, "": false} {
+		if b.Believes("n2", fingerprint) != want {
+			t.Errorf("n2 by %q: %v", fingerprint, !want)
+		}
+	}
+	if !b.Believes("n1", "f9") || b.Believes("n3", "f0") {
+		t.Error("of a node without certificates in the book, or of none, the wrong thing is believed")
 	}
 	if err := b.Set(two[:1]); err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(removed, []replication.NodeID{"n1"}) || b.Knows("n1") {
+	if !reflect.DeepEqual(removed, []replication.NodeID{"n1"}) || b.Believes("n1", "") {
 		t.Errorf("removed %v", removed)
 	}
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {

@@ -27,10 +27,16 @@ var (
 	ErrNoProtocol    = errors.New("trust: the peer speaks no protocol of the node port")
 )
 
+// Knows says whether a node is one of the division and the certificate with the fingerprint
+// (see [Fingerprint]) one that was issued to it. The second matters because the authority's
+// key is on every box: a stolen one can sign what it likes, with any name and serial number,
+// but enter nothing in the division's ledger.
+type Knows func(n replication.NodeID, fingerprint string) bool
+
 // Listener makes the TLS configuration of the node port. knows says whether a node is in
-// the directory; it is asked at every handshake. A connection is either mutual TLS with
+// the directory, and by which certificates; it is asked at every handshake. A connection is either mutual TLS with
 // one of the node protocols, or the join protocol without a client certificate.
-func (k *Keys) Listener(knows func(replication.NodeID) bool, now func() time.Time) *tls.Config {
+func (k *Keys) Listener(knows Knows, now func() time.Time) *tls.Config {
 	base := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		Certificates:           []tls.Certificate{k.TLS()},
@@ -60,8 +66,9 @@ func (k *Keys) Listener(knows func(replication.NodeID) bool, now func() time.Tim
 }
 
 // Dialer makes the TLS configuration of a connection to another node's node port; the
-// handshake fails unless that node answers.
-func (k *Keys) Dialer(to replication.NodeID, protocol string, now func() time.Time) *tls.Config {
+// handshake fails unless that node answers, with a certificate that knows knows (nil: with
+// any of the authority).
+func (k *Keys) Dialer(to replication.NodeID, protocol string, knows Knows, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		Certificates:       []tls.Certificate{k.TLS()},
@@ -70,7 +77,7 @@ func (k *Keys) Dialer(to replication.NodeID, protocol string, now func() time.Ti
 		InsecureSkipVerify: true, // VerifyConnection below verifies, against the division's authority alone.
 		Time:               now,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			got, err := k.peer(s.PeerCertificates, x509.ExtKeyUsageServerAuth, nil, now())
+			got, err := k.peer(s.PeerCertificates, x509.ExtKeyUsageServerAuth, knows, now())
 			if err != nil {
 				return err
 			}
@@ -93,13 +100,13 @@ func (k *Keys) Peer(s tls.ConnectionState) (replication.NodeID, error) {
 	return k.Division.nodeOf(s.PeerCertificates[0])
 }
 
-func (k *Keys) peer(chain []*x509.Certificate, usage x509.ExtKeyUsage, knows func(replication.NodeID) bool, now time.Time) (replication.NodeID, error) {
+func (k *Keys) peer(chain []*x509.Certificate, usage x509.ExtKeyUsage, knows Knows, now time.Time) (replication.NodeID, error) {
 	n, err := k.Division.verify(k.Authority, chain, usage, now)
 	if err != nil {
 		return "", err
 	}
-	if knows != nil && !knows(n) {
-		return "", fmt.Errorf("%w: %s", ErrUnknownNode, n)
+	if knows != nil && !knows(n, Fingerprint(chain[0])) {
+		return "", fmt.Errorf("%w: %s, by the certificate with the fingerprint %s", ErrUnknownNode, n, Fingerprint(chain[0]))
 	}
 	return n, nil
 }

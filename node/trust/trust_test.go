@@ -86,9 +86,9 @@ func shake(t *testing.T, server, client *tls.Config) (state tls.ConnectionState,
 func TestTheNodePortKnowsItsOwn(t *testing.T) {
 	a := authority(t, county)
 	n1, n2 := box(t, a, "n1", time.Now()), box(t, a, "n2", time.Now())
-	everybody := func(replication.NodeID) bool { return true }
+	everybody := func(replication.NodeID, string) bool { return true }
 	for _, protocol := range []string{trust.ProtocolRaft, trust.ProtocolStream, trust.ProtocolHTTP} {
-		state, serverErr, clientErr := shake(t, n1.Listener(everybody, time.Now), n2.Dialer("n1", protocol, time.Now))
+		state, serverErr, clientErr := shake(t, n1.Listener(everybody, time.Now), n2.Dialer("n1", protocol, nil, time.Now))
 		if serverErr != nil || clientErr != nil {
 			t.Fatalf("%s: server %v, client %v", protocol, serverErr, clientErr)
 		}
@@ -141,7 +141,7 @@ func TestTheNodePortRefusesStrangers(t *testing.T) {
 	neighbour := authority(t, trust.Division{Code: "511603", Level: "county"})
 	city := authority(t, trust.Division{Code: "511602", Level: "city"})
 	dial := func(k *trust.Keys) *tls.Config {
-		c := k.Dialer("n1", trust.ProtocolRaft, time.Now)
+		c := k.Dialer("n1", trust.ProtocolRaft, nil, time.Now)
 		c.VerifyConnection = nil // The attacker does not care who n1 is.
 		return c
 	}
@@ -180,7 +180,7 @@ func TestTheNodePortRefusesStrangers(t *testing.T) {
 		"server usage alone":           {with(forged(t, a, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] })), trust.ErrStranger},
 	} {
 		t.Run(name, func(t *testing.T) {
-			knows := func(n replication.NodeID) bool { return n == "n1" || n == "n2" }
+			knows := func(n replication.NodeID, _ string) bool { return n == "n1" || n == "n2" }
 			_, serverErr, clientErr := shake(t, n1.Listener(knows, time.Now), c.client)
 			if serverErr == nil || clientErr == nil {
 				t.Fatalf("the handshake succeeded: server %v, client %v", serverErr, clientErr)
@@ -196,15 +196,23 @@ func TestADialerSpeaksToNobodyElse(t *testing.T) {
 	a := authority(t, county)
 	n1, n2, n3 := box(t, a, "n1", time.Now()), box(t, a, "n2", time.Now()), box(t, a, "n3", time.Now())
 	stranger := box(t, authority(t, county), "n2", time.Now())
-	everybody := func(replication.NodeID) bool { return true }
+	everybody := func(replication.NodeID, string) bool { return true }
 	for name, server := range map[string]*trust.Keys{"another node": n3, "another authority": stranger} {
-		_, _, clientErr := shake(t, server.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now))
+		_, _, clientErr := shake(t, server.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, nil, time.Now))
 		if !errors.Is(clientErr, trust.ErrStranger) {
 			t.Errorf("%s answers for n2: %v", name, clientErr)
 		}
 	}
-	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, time.Now)); clientErr != nil {
+	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, nil, time.Now)); clientErr != nil {
 		t.Errorf("the right node is refused: %v", clientErr)
+	}
+	issued := func(_ replication.NodeID, fingerprint string) bool { return fingerprint == trust.Fingerprint(n2.Certificate) }
+	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, issued, time.Now)); clientErr != nil {
+		t.Errorf("the right node is refused by its certificate: %v", clientErr)
+	}
+	forger := box(t, a, "n2", time.Now()) // The authority's key signed it, the ledger lacks it.
+	if _, _, clientErr := shake(t, forger.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, issued, time.Now)); !errors.Is(clientErr, trust.ErrUnknownNode) {
+		t.Errorf("another certificate in the node's name: %v", clientErr)
 	}
 }
 
