@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,8 @@ import (
 const (
 	attackTime    = 8 * time.Second
 	attackWriters = 6
+	// attackHeartbeat is short: leaderships that are lost by accident belong to it.
+	attackHeartbeat = 150 * time.Millisecond
 )
 
 // attackSeed is TONGBAN_SEED, or one that the clock gives.
@@ -38,8 +41,11 @@ type ledger struct {
 	keys                           []string // Acknowledged.
 }
 
-// increment notes key beside the count, if it is not empty. It reads the counter and writes the next value as a literal: an entry executed on
-// another state than it was evaluated on loses an increment, while all replicas agree.
+// increment reads the counter and writes the next value as a literal: an entry executed on
+// another state than it was evaluated on loses an increment, while all replicas agree. If
+// key is not empty it also notes the key beside the count, and appends it to a list, with
+// the key that was the last one until then: a closure executed twice, or between two that
+// do not know of it, breaks that chain.
 func increment(key string) func(tx *replication.Tx) error {
 	return func(tx *replication.Tx) error {
 		var n int
@@ -49,6 +55,13 @@ func increment(key string) func(tx *replication.Tx) error {
 		if err := tx.Exec(fmt.Sprintf(`UPDATE counter SET n = %d`, n+1)); err != nil || key == "" {
 			return err
 		}
+		var last string
+		if err := tx.QueryRow(`SELECT key FROM list ORDER BY rowid DESC LIMIT 1`).Scan(&last); err != nil && !errors.Is(err, replication.ErrNoRows) {
+			return err
+		}
+		if err := tx.Exec(`INSERT INTO list(key, before) VALUES (?, ?)`, key, last); err != nil {
+			return err
+		}
 		return tx.Exec(`INSERT INTO done(key, n, at) VALUES (?, ?, ?)`, key, n+1, tx.Now())
 	}
 }
@@ -56,6 +69,7 @@ func increment(key string) func(tx *replication.Tx) error {
 var counterSchema = []string{
 	`CREATE TABLE counter(n INTEGER NOT NULL)`, `INSERT INTO counter VALUES (0)`,
 	`CREATE TABLE done(key TEXT PRIMARY KEY, n INTEGER, at INTEGER)`,
+	`CREATE TABLE list(key TEXT, before TEXT)`, // Nothing unique here.
 }
 
 func (l *ledger) write(c *replicationtest.Nodes, writer int, stop <-chan struct{}) {
@@ -113,6 +127,9 @@ func (l *ledger) check(c *replicationtest.Nodes) error {
 				return fmt.Errorf("%s: the counter is %d after %d acknowledged and %d unknown increments, with %d rows of %d values",
 					name, n, acknowledged, unknown, rows, distinct)
 			}
+			if err := l.checkList(v); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 			for _, key := range l.keys {
 				if err := v.QueryRow(`SELECT n FROM done WHERE key = ?`, key).Scan(&n); err != nil {
 					return fmt.Errorf("%s: acknowledged %s: %w", name, key, err)
@@ -124,6 +141,41 @@ func (l *ledger) check(c *replicationtest.Nodes) error {
 	return errors.Join(errs...)
 }
 
+// checkList reads the list: each key is there once, those that were acknowledged all are,
+// each knows the one before it, and those of one writer, who waited for each answer, come
+// in the order in which he wrote them.
+func (l *ledger) checkList(v *replication.View) error {
+	rows, err := v.Query(`SELECT key, before FROM list ORDER BY rowid`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	seen, last, rounds := map[string]bool{}, "", map[string]int{}
+	for rows.Next() {
+		var key, before string
+		if err := rows.Scan(&key, &before); err != nil {
+			return err
+		}
+		if seen[key] || before != last {
+			return fmt.Errorf("the list has %s after %s, which was appended after %s (twice: %v)", key, last, before, seen[key])
+		}
+		seen[key], last = true, key
+		if parts := strings.Split(key, "/"); len(parts) == 3 { // Of write.
+			round, _ := strconv.Atoi(parts[1])
+			if round < rounds[parts[0]] {
+				return fmt.Errorf("the list has %s after round %d of its writer", key, rounds[parts[0]])
+			}
+			rounds[parts[0]] = round
+		}
+	}
+	for _, key := range l.keys {
+		if !seen[key] {
+			return fmt.Errorf("the list has lost %s", key)
+		}
+	}
+	return rows.Err()
+}
+
 // TestAttack moves the leadership, cuts nodes off, and crashes them, with their WALs cut
 // short, while counters are incremented.
 func TestAttack(t *testing.T) {
@@ -132,7 +184,7 @@ func TestAttack(t *testing.T) {
 		t.Skip("8 s of load: go test without -short")
 	}
 	r := attackSeed(t)
-	c := replicationtest.Cluster(t, 3)
+	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.HeartbeatTimeout = attackHeartbeat })
 	exec(t, c.DB(c.Leader()), counterSchema...)
 	l := &ledger{}
 	stop := make(chan struct{})

@@ -37,10 +37,20 @@ func newForced(t *testing.T, mutant string) *forced {
 	return f
 }
 
-func (f *forced) increment(name replication.NodeID, key string) error {
-	_, err := f.DB(name).Update(ctx, increment(key))
+func (f *forced) increment(name replication.NodeID, key string) (replication.Index, error) {
+	index, err := f.DB(name).Update(ctx, increment(key))
 	f.note(key, err)
-	return err
+	return index, err
+}
+
+// incrementOn makes name lead and increments there.
+func (f *forced) incrementOn(t *testing.T, name replication.NodeID, key string) (index replication.Index) {
+	t.Helper()
+	err := leading(t, f.Nodes, name, func() (err error) { index, err = f.increment(name, key); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
 }
 
 // stop starts an increment on n1 and returns when it stands before the log; the returned
@@ -49,7 +59,7 @@ func (f *forced) stop(key string) (goOn func() error) {
 	f.armed.Store(true)
 	var err error
 	var wg sync.WaitGroup
-	wg.Go(func() { err = f.increment("n1", key) })
+	wg.Go(func() { _, err = f.increment("n1", key) })
 	<-f.stopped
 	return func() error {
 		close(f.goOn)
@@ -67,10 +77,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 	"no base check": func(t *testing.T, mutant string) (update, wrong error) {
 		f := newForced(t, mutant)
 		goOn := f.stop("")
-		f.Lead("n2")
-		if err := f.increment("n2", ""); err != nil {
-			t.Fatal(err)
-		}
+		f.incrementOn(t, "n2", "")
 		f.Lead("n1")
 		update = goOn()
 		return update, f.check(f.Nodes)
@@ -81,10 +88,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 		goOn := f.stop("a")
 		f.Isolate("n1")
 		update = goOn()
-		leader := f.Leader()
-		if err := f.increment(leader, "b"); err != nil {
-			t.Fatal(err)
-		}
+		f.incrementOn(t, f.Leader(), "b")
 		f.Heal()
 		return update, f.check(f.Nodes)
 	},
@@ -92,12 +96,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 	"commit any entry": func(t *testing.T, mutant string) (update, wrong error) {
 		f := newForced(t, mutant)
 		goOn := f.stop("a")
-		f.Lead("n2")
-		index, err := f.DB("n2").Update(ctx, increment("b"))
-		f.note("b", err)
-		if err != nil {
-			t.Fatal(err)
-		}
+		index := f.incrementOn(t, "n2", "b")
 		if err := f.DB("n1").WaitApplied(ctx, index); err != nil {
 			t.Logf("n1: %v", err)
 		}
@@ -107,8 +106,10 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 }
 
 func TestForcedInterleavings(t *testing.T) {
+	t.Parallel()
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			update, wrong := story(t, "")
 			if wrong != nil {
 				t.Error(wrong)
@@ -122,8 +123,10 @@ func TestForcedInterleavings(t *testing.T) {
 
 // TestMutantsAreCaught switches off one safeguard and expects the tests to notice.
 func TestMutantsAreCaught(t *testing.T) {
+	t.Parallel()
 	for mutant, story := range stories {
 		t.Run(mutant, func(t *testing.T) {
+			t.Parallel()
 			if _, wrong := story(t, mutant); wrong == nil {
 				t.Errorf("nobody noticed")
 			} else {
@@ -134,6 +137,7 @@ func TestMutantsAreCaught(t *testing.T) {
 }
 
 func TestAForeignEntryEndsAClosureThatRuns(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n1")
 	exec(t, c.DB("n1"), counterSchema...)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestUpdateThenView(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	db := replicationtest.One(t)
 	t.Logf("ready after %v", time.Since(start))
@@ -61,6 +62,7 @@ func TestUpdateThenView(t *testing.T) {
 }
 
 func TestAClosedDatabaseSaysSo(t *testing.T) {
+	t.Parallel()
 	o := replicationtest.Options(t, "n1")
 	e, err := replication.Open(o)
 	if err != nil {
@@ -119,6 +121,7 @@ func TestAClosedDatabaseSaysSo(t *testing.T) {
 }
 
 func TestEntriesThatAreDamagedAreRefused(t *testing.T) {
+	t.Parallel()
 	good := replication.SampleEntry()
 	if err := replication.ReadEntry(good); err != nil {
 		t.Fatal(err)

@@ -206,7 +206,7 @@ func TestTheWALStaysShortUnderLoad(t *testing.T) {
 	row := strings.Repeat("x", 100_000) // 25 pages.
 	longest, begunAnew := 0, 0
 	before := 0
-	for range 400 {
+	for range 250 {
 		update(t, db, `INSERT INTO t VALUES (?)`, row)
 		db.mu.Lock()
 		pages := db.w.walFrames()

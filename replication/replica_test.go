@@ -18,7 +18,19 @@ import (
 	"tongban/replication/replicationtest"
 )
 
+// leading is what f returns while name leads: it runs again if that was not so.
+func leading(t testing.TB, c *replicationtest.Nodes, name replication.NodeID, f func() error) error {
+	t.Helper()
+	for {
+		c.Lead(name)
+		if err := f(); !errors.Is(err, replication.ErrNotLeader) {
+			return err
+		}
+	}
+}
+
 func TestFollowersRefuse(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n2")
 	exec(t, c.DB("n2"), `CREATE TABLE t(v)`, `INSERT INTO t VALUES (1)`)
@@ -48,6 +60,7 @@ func TestFollowersRefuse(t *testing.T) {
 }
 
 func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
+	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
 	c.Lead("n1")
 	db := c.DB("n1")
@@ -55,7 +68,7 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 	read := func() error {
 		return db.View(ctx, replication.Leader, func(*replication.View) error { return nil })
 	}
-	if err := read(); err != nil {
+	if err := leading(t, c, "n1", read); err != nil {
 		t.Fatalf("before the cut: %v", err)
 	}
 	held := make(chan error, 1)
@@ -80,6 +93,7 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 }
 
 func TestAnUpdateWhoseLeaderIsCutOffHasAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	f := newForced(t, "")
 	goOn := f.stop("a")
 	f.Isolate("n1")
@@ -91,6 +105,9 @@ func TestAnUpdateWhoseLeaderIsCutOffHasAnUnknownOutcome(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// alone is for a node that elects itself: nobody else is to be waited for.
+func alone(o *replication.Options) { o.HeartbeatTimeout = 20 * time.Millisecond }
 
 func TestOnLeadRunsOncePerLeadership(t *testing.T) {
 	t.Parallel()
@@ -105,7 +122,7 @@ func TestOnLeadRunsOncePerLeadership(t *testing.T) {
 		}
 		log = append(log, s)
 	}
-	c := replicationtest.Cluster(t, 1)
+	c := replicationtest.Cluster(t, 1, alone)
 	c.Open = func(replication.NodeID) replication.DBOptions {
 		return replication.DBOptions{
 			Voters: []replication.NodeID{"n1", "n2", "n3"},
@@ -130,7 +147,7 @@ func TestOnLeadRunsOncePerLeadership(t *testing.T) {
 
 func TestRestartGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
-	c := replicationtest.Cluster(t, 1)
+	c := replicationtest.Cluster(t, 1, alone)
 	exec(t, c.DB("n1"), counterSchema...)
 	file := filepath.Join(c.Dir("n1"), "db", "test", "main", "state.db")
 	r := attackSeed(t)
@@ -185,7 +202,7 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 
 func TestAFileWithoutItsLogIsRefused(t *testing.T) {
 	t.Parallel()
-	c := replicationtest.Cluster(t, 1)
+	c := replicationtest.Cluster(t, 1, alone)
 	exec(t, c.DB("n1"), counterSchema...)
 	c.Stop("n1")
 	if err := os.RemoveAll(filepath.Join(c.Dir("n1"), "log")); err != nil {
@@ -213,15 +230,17 @@ func TestAFullDiskIsNoResult(t *testing.T) {
 
 	// On the leader: the update is refused, the replica goes on.
 	replication.Direct(t, c.DB("n1"), `PRAGMA max_page_count = 10`)
-	if _, err := c.DB("n1").Update(ctx, big); !errors.Is(err, replication.ErrDisk) {
+	update := func(name replication.NodeID, fn func(*replication.Tx) error) error {
+		return leading(t, c, name, func() error { _, err := c.DB(name).Update(ctx, fn); return err })
+	}
+	if err := update("n1", big); !errors.Is(err, replication.ErrDisk) {
 		t.Errorf("the leader's update: %v", err)
 	}
-	if _, err := c.DB("n1").Update(ctx, insert(1)); err != nil {
+	if err := update("n1", insert(1)); err != nil {
 		t.Errorf("a small one: %v", err)
 	}
 	// On a follower: the replica stops, the others go on.
-	c.Lead("n2")
-	if _, err := c.DB("n2").Update(ctx, big); err != nil {
+	if err := update("n2", big); err != nil {
 		t.Fatal(err)
 	}
 	db := c.DB("n1")
@@ -235,7 +254,7 @@ func TestAFullDiskIsNoResult(t *testing.T) {
 	if s := db.Status(); s.Role != "stopped" {
 		t.Errorf("status %+v", s)
 	}
-	if _, err := c.DB("n2").Update(ctx, insert(2)); err != nil {
+	if err := update("n2", insert(2)); err != nil {
 		t.Errorf("the others: %v", err)
 	}
 	// With room again it catches up.

@@ -98,7 +98,12 @@ func exec(t testing.TB, db *replication.DB, stmts ...string) {
 	for _, s := range stmts {
 		list = append(list, replication.Statement{SQL: s})
 	}
-	if _, _, err := db.Exec(context.Background(), list...); err != nil {
+	var err error
+	replicationtest.Await(t, "the database leads", func() bool { // It may lose that, and win it again.
+		_, _, err = db.Exec(context.Background(), list...)
+		return !errors.Is(err, replication.ErrNotLeader)
+	})
+	if err != nil {
 		t.Fatalf("%q: %v", stmts, err)
 	}
 }

@@ -110,6 +110,7 @@ func TestOnlyTheUpdateThatFailsIsUndone(t *testing.T) {
 		}, "more than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			db := replicationtest.One(t)
 			exec(t, db, `CREATE TABLE t(v UNIQUE)`, `CREATE TABLE r(a)`,
 				`CREATE TRIGGER rt AFTER INSERT ON r BEGIN SELECT RAISE(ROLLBACK, 'no'); END`,
@@ -134,6 +135,7 @@ func TestOnlyTheUpdateThatFailsIsUndone(t *testing.T) {
 }
 
 func TestADeferredForeignKeyMayBeMendedInTheUpdate(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, `CREATE TABLE parent(id INTEGER PRIMARY KEY)`,
 		`CREATE TABLE child(p REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED)`)
@@ -146,6 +148,7 @@ func TestADeferredForeignKeyMayBeMendedInTheUpdate(t *testing.T) {
 }
 
 func TestAStatementThatFailsOnAConstraintMayBeFollowed(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t)
 	exec(t, db, `CREATE TABLE t(v UNIQUE)`, `INSERT INTO t VALUES (5)`)
 	_, err := db.Update(ctx, func(tx *replication.Tx) error {
@@ -188,6 +191,7 @@ func TestAPanicEndsItsOwnUpdateOnly(t *testing.T) {
 }
 
 func TestASlowClosureIsAbandoned(t *testing.T) {
+	t.Parallel()
 	db := replicationtest.One(t, func(o *replication.Options) { o.MaxClosure = 150 * time.Millisecond })
 	exec(t, db, `CREATE TABLE t(v)`)
 	const forever = `WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) `

@@ -12,16 +12,16 @@ import (
 	"tongban/replication"
 )
 
-// Heartbeat is the engines' HeartbeatTimeout: short, so that tests elect fast, and long
-// enough for a loaded machine of two cores.
-const Heartbeat = 150 * time.Millisecond
+// Heartbeat is the engines' HeartbeatTimeout: so long that no leadership is lost by accident
+// on a loaded machine of two cores.
+const Heartbeat = 800 * time.Millisecond
 
 // deadline is how long Await waits for a condition.
 const deadline = 20 * time.Second
 
 // MaxClosure is the engines' Options.MaxClosure: long, for the race detector and loaded
 // machines.
-const MaxClosure = 2 * time.Second
+const MaxClosure = 10 * time.Second
 
 // ID is the database that One and Cluster open.
 const ID replication.DatabaseID = "test/main"
