@@ -91,24 +91,24 @@ func (v *visitor) enrols(p *person) {
 	})
 }
 
-func (d *storyDistrict) activates(t *testing.T, p *person, l look, look bool) {
+func (d *storyDistrict) activates(t *testing.T, p *person, l look, seen bool) {
 	v := d.visitor(t, "4-activation", l)
 	code := p.password
 	p.password = "quiet-meadow-7395"
 	v.open("/activate", 200)
-	if look {
+	if seen {
 		v.see("activate")
 	}
 	v.fill(map[string]string{"login": p.login, "code": code, "password": "short", "again": p.password})
 	v.send("/activate", 400)
-	if look {
+	if seen {
 		v.see("activate-wrong")
 	}
 	v.fill(map[string]string{"code": code, "password": p.password, "again": p.password})
 	v.send("/activate", 200)
 	v.enrols(p)
 	v.open("/account", 200)
-	if look {
+	if seen {
 		v.see("my-account")
 	}
 }
