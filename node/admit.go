@@ -42,6 +42,12 @@ func (n *Node) admit(ctx context.Context, _ replication.NodeID, in json.RawMessa
 	if err := json.Unmarshal(in, &r); err != nil {
 		return nil, &join.Refusal{Reason: join.Malformed}
 	}
+	// First: who has no token learns nothing and costs nothing.
+	if err := n.division().View(ctx, replication.Leader, func(v *service.View) error {
+		return tenancy.CheckJoinToken(v, r.TokenHash())
+	}); err != nil {
+		return nil, refusalOf(err)
+	}
 	public, err := trust.RequestKey(r.CSR)
 	if err != nil {
 		return nil, &join.Refusal{Reason: join.Malformed, Detail: "the certificate request"}

@@ -103,6 +103,32 @@ func TestABoxThatMayNotJoinIsToldWhy(t *testing.T) {
 	}
 }
 
+func TestWhoHasNoTokenLearnsNothing(t *testing.T) {
+	c := nodetest.Division(t, 1)
+	token, err := join.ParseToken(c.Token(0))
+	must(t, err)
+	token.Secret = strings.Repeat("0", 32)
+	key, err := trust.NewKey()
+	must(t, err)
+	good, err := trust.NewRequest(key)
+	must(t, err)
+	first, err := trust.Load(c.Config(0).Data, trust.Division{Code: c.Code, Level: "county"}, "n1")
+	must(t, err)
+	recipient := first.Identity.Recipient().String()
+	for name, r := range map[string]join.Request{
+		"no certificate request": {},
+		"no node key":            {CSR: good},
+		"the first node's name":  {CSR: good, Node: join.Peer{ID: "n1", Recipient: recipient}},
+		"the first node's key":   {CSR: good, Node: join.Peer{ID: "n7", Recipient: recipient}},
+	} {
+		_, err := join.Ask(t.Context(), token, r, time.Now)
+		var refusal *join.Refusal
+		if !errors.As(err, &refusal) || refusal.Reason != join.Unknown || refusal.Detail != "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestATokenIsGoodForOneBoxAndAJoinThatDiedCanBeRepeated(t *testing.T) {
 	c := nodetest.Division(t, 1)
 	token := c.Token(0)

@@ -268,12 +268,12 @@ func MintJoinToken(tx *service.Tx, hash []byte, expires time.Time) error {
 	return tx.Exec(`INSERT INTO tenancy_token (hash, expires) VALUES (?, ?)`, hash, expires)
 }
 
-// SpendJoinToken uses a token up for a node. Refusals: ErrTokenUnknown, ErrTokenSpent,
-// ErrTokenExpired.
-func SpendJoinToken(tx *service.Tx, hash []byte, by replication.NodeID) error {
+// CheckJoinToken looks whether a token can be used. Refusals: ErrTokenUnknown,
+// ErrTokenSpent, ErrTokenExpired.
+func CheckJoinToken(q service.Querier, hash []byte) error {
 	var expires time.Time
 	var spentBy *string
-	err := tx.QueryRow(`SELECT expires, spent_by FROM tenancy_token WHERE hash = ?`, hash).Scan(&expires, &spentBy)
+	err := q.QueryRow(`SELECT expires, spent_by FROM tenancy_token WHERE hash = ?`, hash).Scan(&expires, &spentBy)
 	switch {
 	case errors.Is(err, replication.ErrNoRows):
 		return ErrTokenUnknown
@@ -281,8 +281,16 @@ func SpendJoinToken(tx *service.Tx, hash []byte, by replication.NodeID) error {
 		return err
 	case spentBy != nil:
 		return ErrTokenSpent.With("node", *spentBy)
-	case tx.Now().After(expires):
+	case q.Now().After(expires):
 		return ErrTokenExpired.With("expired", expires)
+	}
+	return nil
+}
+
+// SpendJoinToken uses a token up for a node. Refusals: those of CheckJoinToken.
+func SpendJoinToken(tx *service.Tx, hash []byte, by replication.NodeID) error {
+	if err := CheckJoinToken(tx, hash); err != nil {
+		return err
 	}
 	return tx.Exec(`UPDATE tenancy_token SET spent_at = ?, spent_by = ? WHERE hash = ?`, tx.Now(), string(by), hash)
 }

@@ -160,12 +160,13 @@ func RequestKey(der []byte) (*ecdsa.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate request: %w", err)
 	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("check the certificate request: %w", err)
-	}
+	// Before the signature: one of an RSA key of a million bits is checked for a minute.
 	key, ok := csr.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, errors.New("the certificate request is not for an ECDSA P-256 key")
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("check the certificate request: %w", err)
 	}
 	return key, nil
 }

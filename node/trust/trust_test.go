@@ -5,8 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"math/big"
 	"net"
@@ -206,7 +209,9 @@ func TestADialerSpeaksToNobodyElse(t *testing.T) {
 	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, nil, time.Now)); clientErr != nil {
 		t.Errorf("the right node is refused: %v", clientErr)
 	}
-	issued := func(_ replication.NodeID, fingerprint string) bool { return fingerprint == trust.Fingerprint(n2.Certificate) }
+	issued := func(_ replication.NodeID, fingerprint string) bool {
+		return fingerprint == trust.Fingerprint(n2.Certificate)
+	}
 	if _, _, clientErr := shake(t, n2.Listener(everybody, time.Now), n1.Dialer("n2", trust.ProtocolRaft, issued, time.Now)); clientErr != nil {
 		t.Errorf("the right node is refused by its certificate: %v", clientErr)
 	}
@@ -303,5 +308,40 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAHugeKeyIsNotWorkedOn asks for a certificate of an RSA key so long that checking its
+// signature takes a processor for many seconds.
+func TestAHugeKeyIsNotWorkedOn(t *testing.T) {
+	n := new(big.Int).Lsh(big.NewInt(1), 1<<19)
+	key, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type info struct {
+		Version    int
+		Subject    struct{}
+		Key        asn1.RawValue
+		Attributes []int `asn1:"tag:0,set"`
+	}
+	der, err := asn1.Marshal(struct { // RFC 2986, 4.2
+		Info      info
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}{info{Key: asn1.RawValue{FullBytes: key}}, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}},
+		asn1.BitString{Bytes: make([]byte, n.BitLen()/8+1), BitLength: (n.BitLen()/8 + 1) * 8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x509.ParseCertificateRequest(der); err != nil {
+		t.Fatalf("the request itself is malformed: %v", err)
+	}
+	start := time.Now()
+	if _, err := trust.RequestKey(der); err == nil {
+		t.Error("an RSA key was taken")
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
