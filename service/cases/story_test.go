@@ -366,6 +366,14 @@ func TestTheListIsSearchedFilteredAndPaged(t *testing.T) {
 			t.Errorf("%q: %d rows of %d, want %v", query, len(l.Rows), l.Total, want)
 		}
 	}
+	// The head sees the names of people masked, and does not find out what is behind.
+	for query, want := range map[string]int{"王小明": 0, "王": 0, "明": 0, w.instant.Name: 1, last.Number: 1} {
+		var l Listing
+		servicetest.Decode(t, w.must("GET "+base+"/cases?q="+url.QueryEscape(query), servicetest.TenantAdmin(home), nil), &l)
+		if l.Total != want {
+			t.Errorf("the head finds %d cases by %q, want %d", l.Total, query, want)
+		}
+	}
 	for _, query := range []string{"view=dog", "state=dog", "page=0", "page=x"} {
 		w.refused("cases.bad_filter", "GET "+base+"/cases?"+query, servicetest.Officer(home), nil)
 	}
