@@ -198,7 +198,7 @@ func (w *Web) here(ctx context.Context, c *call) *answer {
 	response, err := w.handle(ctx, c, r)
 	switch {
 	case errors.Is(err, replication.ErrNotLeader),
-		errors.Is(err, replication.ErrTooSlow): // The machine was busy for a moment; nothing is applied.
+		errors.Is(err, replication.ErrTooSlow), errors.Is(err, replication.ErrReplaced): // The machine was busy for a moment; nothing is applied.
 		a.retry = retryNotApplied
 	case errors.Is(err, replication.ErrUnknownOutcome):
 		a.retry = retryUnknown
