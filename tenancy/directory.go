@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"tongban/replication"
@@ -73,7 +74,7 @@ func CreateTenant(tx *service.Tx, slug, name string, codes []string) (service.Te
 	if !slugPattern.MatchString(slug) {
 		return t, ErrBadSlug.With("slug", slug)
 	}
-	if n := utf8.RuneCountInString(t.Name); n == 0 || n > maxNameRunes {
+	if !goodName(t.Name) {
 		return t, ErrBadName.With("max", maxNameRunes)
 	}
 	if err := checkFree(tx, t); err != nil {
@@ -100,6 +101,14 @@ func CreateTenant(tx *service.Tx, slug, name string, codes []string) (service.Te
 		return t, fmt.Errorf("place database of %s: %w", slug, err)
 	}
 	return t, touchDirectory(tx)
+}
+
+// goodName reports whether a name without the blanks around it can be a tenant's: nothing in
+// it that is not seen, but changes what is.
+func goodName(name string) bool {
+	n := utf8.RuneCountInString(name)
+	return n > 0 && n <= maxNameRunes && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) })
 }
 
 func checkFree(q service.Querier, t service.Tenant) error {

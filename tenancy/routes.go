@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"tongban/division/uscc"
 	"tongban/service"
@@ -110,7 +109,7 @@ func (in newTenant) check() error {
 	if !slugPattern.MatchString(in.Slug) {
 		all = append(all, ErrBadSlug.With("slug", in.Slug))
 	}
-	if n := utf8.RuneCountInString(strings.TrimSpace(in.Name)); n == 0 || n > maxNameRunes {
+	if !goodName(strings.TrimSpace(in.Name)) {
 		all = append(all, ErrBadName.With("max", maxNameRunes))
 	}
 	if i := slices.IndexFunc(in.Codes, func(code string) bool { return !uscc.Valid(code) }); i >= 0 {

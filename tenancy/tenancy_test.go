@@ -115,20 +115,23 @@ func TestRefusedTenants(t *testing.T) {
 		slug, name string
 		want       error
 	}{
-		"a slug that is taken":             {"civil-affairs", "另一个局", tenancy.ErrSlugTaken},
-		"a name that is taken":             {"other", " 民政局 ", tenancy.ErrNameTaken},
-		"no slug":                          {"", "税务局", tenancy.ErrBadSlug},
-		"the reserved tenant":              {"_division", "税务局", tenancy.ErrBadSlug},
-		"a path in the slug":               {"a/../b", "税务局", tenancy.ErrBadSlug},
-		"capital letters in the slug":      {"Tax", "税务局", tenancy.ErrBadSlug},
-		"a hyphen at the end of the slug":  {"tax-", "税务局", tenancy.ErrBadSlug},
-		"41 characters in the slug":        {strings.Repeat("a", 41), "税务局", tenancy.ErrBadSlug},
-		"a name of spaces":                 {"tax", "  ", tenancy.ErrBadName},
-		"a name of 61 characters":          {"tax", strings.Repeat("局", 61), tenancy.ErrBadName},
-		"a wildcard of NATS in the slug":   {"a.>", "税务局", tenancy.ErrBadSlug},
-		"a new line at the end of a slug":  {"tax\n", "税务局", tenancy.ErrBadSlug},
-		"a full-width letter in the slug":  {"ｔax", "税务局", tenancy.ErrBadSlug},
-		"a slug that starts with a hyphen": {"-tax", "税务局", tenancy.ErrBadSlug},
+		"a slug that is taken":              {"civil-affairs", "另一个局", tenancy.ErrSlugTaken},
+		"a name that is taken":              {"other", " 民政局 ", tenancy.ErrNameTaken},
+		"no slug":                           {"", "税务局", tenancy.ErrBadSlug},
+		"the reserved tenant":               {"_division", "税务局", tenancy.ErrBadSlug},
+		"a path in the slug":                {"a/../b", "税务局", tenancy.ErrBadSlug},
+		"capital letters in the slug":       {"Tax", "税务局", tenancy.ErrBadSlug},
+		"a hyphen at the end of the slug":   {"tax-", "税务局", tenancy.ErrBadSlug},
+		"41 characters in the slug":         {strings.Repeat("a", 41), "税务局", tenancy.ErrBadSlug},
+		"a name of spaces":                  {"tax", "  ", tenancy.ErrBadName},
+		"a name that turns around":          {"tax", "税务\u202e局", tenancy.ErrBadName},
+		"a name with a part that is unseen": {"tax", "税务\u200b局", tenancy.ErrBadName},
+		"a name of two lines":               {"tax", "税务\n局", tenancy.ErrBadName},
+		"a name of 61 characters":           {"tax", strings.Repeat("局", 61), tenancy.ErrBadName},
+		"a wildcard of NATS in the slug":    {"a.>", "税务局", tenancy.ErrBadSlug},
+		"a new line at the end of a slug":   {"tax\n", "税务局", tenancy.ErrBadSlug},
+		"a full-width letter in the slug":   {"ｔax", "税务局", tenancy.ErrBadSlug},
+		"a slug that starts with a hyphen":  {"-tax", "税务局", tenancy.ErrBadSlug},
 	} {
 		if err := create(t, ten, c.slug, c.name); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)

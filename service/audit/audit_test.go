@@ -88,6 +88,17 @@ func TestAnEventIsRolledBackWithItsChange(t *testing.T) {
 	}
 }
 
+func TestTextsOfAttackersCommandNoTerminal(t *testing.T) {
+	t.Parallel()
+	w := servicetest.New(t)
+	w.Update(w.Division, func(tx *service.Tx) error {
+		return tx.Record(service.Event{What: "GET /x", Subject: "/t/a\x1b[2J\nforged row\u202e/\u200b", Refused: "not_found"})
+	})
+	if got, want := w.Events(w.Division)[0], "GET /x /t/a\ufffd[2J\ufffdforged row\ufffd/\ufffd not_found"; got != want {
+		t.Errorf("recorded %q, want %q", got, want)
+	}
+}
+
 func TestTextsOfAttackersAreCutAndLongDetailsRefused(t *testing.T) {
 	w := servicetest.New(t)
 	_, db := w.Tenant(servicetest.CivilAffairs)
@@ -353,7 +364,7 @@ func TestExportIsSafeForSpreadsheets(t *testing.T) {
 	if err != nil || len(rows) != 9 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	want := []string{"a,\"b\"\nc", "plain", "'＝1", "'\tx", "'@x", "'-1", "'+1", "'=1+1"}
+	want := []string{"a,\"b\"\ufffdc", "plain", "'＝1", "\ufffdx", "'@x", "'-1", "'+1", "'=1+1"}
 	for i, row := range rows[1:] {
 		if row[3] != want[i] {
 			t.Errorf("the cell of %q is %q", want[i], row[3])

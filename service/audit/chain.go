@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"tongban/replication"
 	"tongban/service"
@@ -106,12 +107,19 @@ func Append(tx *service.Tx, e service.Event) error {
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value`, strconv.FormatInt(row.Seq, 10)+" "+row.Hash)
 }
 
-// cut shortens s to maxText bytes at the start of a character.
+// cut shortens s to maxText bytes at the start of a character. What would move a terminal's
+// cursor or turn the text around, as a path that somebody made up may, is shown as U+FFFD.
 func cut(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return '\ufffd'
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
 	if len(s) > maxText {
-		s = s[:maxText]
+		s = strings.ToValidUTF8(s[:maxText], "")
 	}
-	return strings.ToValidUTF8(s, "")
+	return s
 }
 
 // ReadHead returns the head that the database states; of an empty audit, Seq is 0.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -76,9 +77,9 @@ func checkAccount(login, name string) *service.Error {
 	return wrong
 }
 
-func isControl(r rune) bool {
-	return r < ' ' || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
-}
+// isControl reports whether a character is not seen but changes what is: it controls, turns
+// the text around, or makes two names look alike.
+func isControl(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 
 // newAccount is what Create needs; ids and codes are made outside the transaction.
 type newAccount struct {

@@ -37,6 +37,7 @@ func TestWhoMayMakeAccounts(t *testing.T) {
 		{Name: "nor in another case", Call: call(admin, newBody("ONE", officer())), Want: "identity.login_taken"},
 		{Name: "no login with a blank", Call: call(admin, newBody("a b", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
 		{Name: "no login with look-alikes", Call: call(admin, newBody("аdmin", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
+		{Name: "no name with a part that nobody sees", Call: call(admin, url.Values{"login": {"six"}, "name": {"王\u200b力"}, "grant": {"civil-affairs/officer"}}), Want: "invalid", Has: []string{"identity.bad_name"}},
 		{Name: "no name that turns the text around", Call: call(admin, url.Values{"login": {"six"}, "name": {"a\u202eb"}, "grant": {"civil-affairs/officer"}}), Want: "invalid", Has: []string{"identity.bad_name"}},
 		{Name: "everything that is wrong is said at once", Call: call(admin, newBody("!", service.Grant{Role: "root"})), Want: "invalid", Has: []string{"identity.bad_login", "identity.grant_role"}},
 		{Name: "no login that an address takes for something else", Call: call(admin, newBody("new", officer())), Want: "invalid", Has: []string{"identity.bad_login"}},
