@@ -1,6 +1,9 @@
 package node_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -76,4 +79,17 @@ func (d *storyDistrict) looksStory(t *testing.T) {
 	switched.see("guide-switched")
 	switched.open("/", 200)
 	switched.see("home-still-english")
+}
+
+// TestRawKeysAreSeen: a check that finds nothing on a bad page would find nothing anywhere.
+func TestRawKeysAreSeen(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `<!DOCTYPE html><p>cases.state.lost and &lt;no value&gt;, but not <code>identity.created</code></p>`)
+	}))
+	defer server.Close()
+	page := portaltest.Browser(t)
+	page.Open(server.URL)
+	if got := portaltest.Value[string](page, rawKeys); got != "cases.state.lost <no value>" {
+		t.Errorf("found %q", got)
+	}
 }
