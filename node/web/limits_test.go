@@ -102,6 +102,24 @@ func TestANetworkOfOneClientCountsAsOne(t *testing.T) {
 	}
 }
 
+func TestASessionThatIsMadeUpBuysNoLargerShare(t *testing.T) {
+	_, h := newWeb(t)
+	flood := func(session string) (refused int) {
+		for range 130 {
+			if from(h, "POST", "/slow", "192.0.2.77:1", session, nil) == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		return refused
+	}
+	if n := flood("made up"); n < 5 {
+		t.Errorf("%d of 130 requests with a made-up session were refused, want those over 120 a minute", n)
+	}
+	if n := flood("officer"); n != 0 {
+		t.Errorf("%d of 130 requests of somebody signed in were refused", n)
+	}
+}
+
 func TestAFloodOfReadsFromOneAddressIsBounded(t *testing.T) {
 	_, h := newWeb(t)
 	refused := 0

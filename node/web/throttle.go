@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// Changes a minute that one address may ask of this node, with bursts of as many.
+	// Changes a minute that one address may ask of this node, and one account from
+	// wherever it is signed in, with bursts of as many.
 	anonymousPerMinute = 120.0
 	signedInPerMinute  = 1200.0
 	// readsPerMinute are the pages that one address may ask for: a hall of three hundred
@@ -76,9 +77,9 @@ func (t *throttle) forget(now time.Time) {
 	}
 }
 
-// throttled bounds what one address may ask for, changes more than reads. A session's
-// cookie, checked or not, buys a larger share: a hall's clerks have one address. What comes
-// from this machine itself, and the portal's own files, are not bounded.
+// throttled bounds what one address may ask for, changes more than reads. Who is signed in
+// has a larger share of their own: a hall's clerks have one address. What comes from this
+// machine itself, and the portal's own files, are not bounded.
 func (w *Web) throttled(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		from := source(publicDoor, r)
@@ -89,8 +90,8 @@ func (w *Web) throttled(next http.Handler) http.Handler {
 		limit := anonymousPerMinute
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			from, limit = "read "+from, readsPerMinute
-		} else if _, err := r.Cookie(w.o.Cookie); err == nil {
-			from, limit = "session "+from, signedInPerMinute
+		} else if account := w.signedIn(r); account != "" {
+			from, limit = "account "+account, signedInPerMinute
 		}
 		if wait, ok := w.throttle.take(from, limit); !ok {
 			w.refuse(rw, r, service.Principal{}, service.ErrTooMany.With("retry_after", wait))
@@ -98,6 +99,20 @@ func (w *Web) throttled(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(rw, r)
 	})
+}
+
+// signedIn returns the account whose session the request carries, as this node knows it;
+// "" for everybody else. A cookie alone would be anybody's.
+func (w *Web) signedIn(r *http.Request) string {
+	cookie, err := r.Cookie(w.o.Cookie)
+	if err != nil || !w.o.Databases.Serving() {
+		return ""
+	}
+	who, _, err := w.o.Authenticate(r.Context(), w.o.Databases.Division(), cookie.Value, w.o.Now())
+	if err != nil {
+		return "" // Whoever answers the request will say what is wrong.
+	}
+	return who.Account
 }
 
 // loopback reports whether the address is of this machine; that of a Unix socket is "@".
