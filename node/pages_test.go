@@ -240,3 +240,32 @@ func inner(n *html.Node) string {
 	_ = html.Render(&b, n) // A strings.Builder takes everything.
 	return b.String()
 }
+
+// TestNoOtherSiteChangesAnything posts to every route as a page of another site would make
+// the browser of somebody signed in do it, in each form that needs no leave to be sent.
+func TestNoOtherSiteChangesAnything(t *testing.T) {
+	w := routes(t)
+	public := w.Public()
+	for _, r := range w.Routes() {
+		if !r.Writes() {
+			continue
+		}
+		for _, kind := range []string{"application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "application/json", ""} {
+			for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+				_, path, _ := strings.Cut(r.FullPattern(), " ")
+				path = wildcard.ReplaceAllString(strings.Replace(path, "{tenant}", "tax", 1), "x1")
+				req := httptest.NewRequest(r.Method(), path, strings.NewReader(`{"a":1}`))
+				req.Header.Set("Content-Type", kind)
+				req.Header.Set("Accept", "application/json")
+				req.Header.Set(name, value)
+				req.AddCookie(&http.Cookie{Name: "session", Value: "division-admin+tenant-admin+officer@tax"})
+				req.RemoteAddr = "127.0.0.1:9" // Or the throttle answers in the place of what is tested.
+				rec := httptest.NewRecorder()
+				public.ServeHTTP(rec, req)
+				if rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), `"cross_origin"`) {
+					t.Errorf("%s as %q with %s: %s got %d: %.200s", r.FullPattern(), kind, name, value, rec.Code, rec.Body)
+				}
+			}
+		}
+	}
+}
