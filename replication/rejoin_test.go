@@ -1,14 +1,18 @@
 package replication
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // incrementUntil adds one to the counter, as a literal, on whichever replica leads, until stop is
@@ -101,5 +105,44 @@ func TestANodeJoinsAgainAndAgainUnderLoad(t *testing.T) {
 	t.Logf("%d increments are acknowledged, %d unknown, the counter is %d", acknowledged, unknown, n)
 	if n < acknowledged || n > acknowledged+unknown || acknowledged < 10 {
 		t.Errorf("the counter is %d after %d acknowledged and %d unknown increments", n, acknowledged, unknown)
+	}
+}
+
+// TestAStopDoesNotWaitForAFileThatIsBeingSent sends the file to a node that takes it and
+// never says that it has installed it.
+func TestAStopDoesNotWaitForAFileThatIsBeingSent(t *testing.T) {
+	t.Parallel()
+	lan, dir1 := newTestLAN(t), t.TempDir()
+	if err := Seed(dir1, "n1", seeded, seedFile(t)); err != nil {
+		t.Fatal(err)
+	}
+	e1, db1 := openNode(t, lan, "n1", dir1)
+	eventually(t, "the seeded node leads", db1.IsLeader)
+	e2, _ := openNode(t, nil, "n2", t.TempDir())
+	taken := make(chan struct{})
+	var once sync.Once
+	stop := lan.listen("n2", func(conn net.Conn, from NodeID, protocol string) error {
+		if protocol == raftProtocol {
+			return e2.ServeConn(conn, from, protocol)
+		}
+		defer conn.Close()
+		_, err := e2.transport.greeted(conn, bufio.NewReader(conn), from)
+		once.Do(func() { close(taken) })
+		_, copyErr := io.Copy(io.Discard, conn)
+		return errors.Join(err, copyErr)
+	})
+	t.Cleanup(stop)
+	added := make(chan error, 1)
+	go func() { added <- db1.AddNode(t.Context(), "n2") }()
+	<-taken
+	begun := time.Now()
+	if err := e1.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 8*time.Second { // At an installTimeout of a minute.
+		t.Errorf("the stop took %v", took)
+	}
+	if err := <-added; err == nil {
+		t.Error("the node was added")
 	}
 }
