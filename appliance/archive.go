@@ -22,6 +22,13 @@ import (
 // second and 256 MiB.
 const workFactor = 18
 
+// Of a file that somebody else made no more is accepted: 1 GiB for the passphrase (age
+// itself would take 4), and a window of 128 MiB, sixteen times ours.
+const (
+	maxWorkFactor = 20
+	maxWindow     = 128 << 20
+)
+
 // sealer writes the inside of a backup: a tar into zstd into age.
 type sealer struct {
 	*tar.Writer
@@ -84,6 +91,7 @@ func openStream(r io.Reader, name, passphrase string) (*opener, error) {
 	if err != nil {
 		return nil, exit.Usagef("the passphrase may not be empty")
 	}
+	identity.SetMaxWorkFactor(maxWorkFactor)
 	plain, err := age.Decrypt(r, identity)
 	var other *age.NoIdentityMatchError
 	switch {
@@ -92,7 +100,7 @@ func openStream(r io.Reader, name, passphrase string) (*opener, error) {
 	case err != nil:
 		return nil, exit.Errorf(exit.Failed, "%s is no backup of tongban, or its first bytes were changed or cut off", name)
 	}
-	decoder, err := zstd.NewReader(damageReader{plain, name})
+	decoder, err := zstd.NewReader(damageReader{plain, name}, zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("unpack the backup: %w", err)
 	}
