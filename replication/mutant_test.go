@@ -2,7 +2,6 @@ package replication_test
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -55,16 +54,13 @@ func (f *forced) incrementOn(t *testing.T, name replication.NodeID, key string) 
 
 // stop starts an increment on n1 and returns when it stands before the log; the returned
 // function lets it go on and returns what its caller is told.
-func (f *forced) stop(key string) (goOn func() error) {
+func (f *forced) stop(t *testing.T, key string) (goOn func() error) {
+	t.Helper()
 	f.armed.Store(true)
-	var err error
-	var wg sync.WaitGroup
-	wg.Go(func() { _, err = f.increment("n1", key) })
-	<-f.stopped
+	end := reaching(t, f.Nodes, "n1", f.stopped, func() error { _, err := f.increment("n1", key); return err })
 	return func() error {
 		close(f.goOn)
-		wg.Wait()
-		return err
+		return end()
 	}
 }
 
@@ -76,7 +72,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 	// replicas would stop.
 	"no base check": func(t *testing.T, mutant string) (update, wrong error) {
 		f := newForced(t, mutant)
-		goOn := f.stop("")
+		goOn := f.stop(t, "")
 		f.incrementOn(t, "n2", "")
 		f.Lead("n1")
 		update = goOn()
@@ -85,7 +81,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 	// The leader is cut off before it has proposed.
 	"commit before propose": func(t *testing.T, mutant string) (update, wrong error) {
 		f := newForced(t, mutant)
-		goOn := f.stop("a")
+		goOn := f.stop(t, "a")
 		f.Isolate("n1")
 		update = goOn()
 		f.incrementOn(t, f.Leader(), "b")
@@ -95,7 +91,7 @@ var stories = map[string]func(t *testing.T, mutant string) (update, wrong error)
 	// An entry of another leader arrives while the batch's transaction is open.
 	"commit any entry": func(t *testing.T, mutant string) (update, wrong error) {
 		f := newForced(t, mutant)
-		goOn := f.stop("a")
+		goOn := f.stop(t, "a")
 		index := f.incrementOn(t, "n2", "b")
 		if err := f.DB("n1").WaitApplied(ctx, index); err != nil {
 			t.Logf("n1: %v", err)
@@ -143,10 +139,8 @@ func TestAForeignEntryEndsAClosureThatRuns(t *testing.T) {
 	exec(t, c.DB("n1"), counterSchema...)
 	begun, foreign := make(chan struct{}), make(chan replication.Index)
 	var late error
-	var wg sync.WaitGroup
-	var err error
-	wg.Go(func() {
-		_, err = c.DB("n1").Update(ctx, func(tx *replication.Tx) error {
+	end := reaching(t, c, "n1", begun, func() error {
+		_, err := c.DB("n1").Update(ctx, func(tx *replication.Tx) error {
 			if err := increment("a")(tx); err != nil {
 				return err
 			}
@@ -157,15 +151,15 @@ func TestAForeignEntryEndsAClosureThatRuns(t *testing.T) {
 			late = tx.Exec(`UPDATE counter SET n = 77`)
 			return nil // It does not look.
 		})
+		return err
 	})
-	<-begun
-	c.Lead("n2")
-	index, uerr := c.DB("n2").Update(ctx, increment("b"))
-	if uerr != nil {
-		t.Fatal(uerr)
+	var index replication.Index
+	err := leading(t, c, "n2", func() (err error) { index, err = c.DB("n2").Update(ctx, increment("b")); return err })
+	if err != nil {
+		t.Fatal(err)
 	}
 	foreign <- index
-	wg.Wait()
+	err = end()
 	if !errors.Is(late, replication.ErrNotLeader) || !errors.Is(err, replication.ErrNotLeader) {
 		t.Errorf("the statement: %v, the update: %v", late, err)
 	}

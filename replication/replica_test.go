@@ -29,6 +29,26 @@ func leading(t testing.TB, c *replicationtest.Nodes, name replication.NodeID, f 
 	}
 }
 
+// reaching starts f while name leads, and returns when f has closed reached; the returned
+// function waits for f's end and returns its error.
+func reaching(t testing.TB, c *replicationtest.Nodes, name replication.NodeID, reached <-chan struct{}, f func() error) (end func() error) {
+	t.Helper()
+	told := make(chan error, 1)
+	err := leading(t, c, name, func() error {
+		go func() { told <- f() }()
+		select {
+		case <-reached:
+			return nil
+		case err := <-told:
+			return err
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error { return <-told }
+}
+
 func TestFollowersRefuse(t *testing.T) {
 	t.Parallel()
 	c := replicationtest.Cluster(t, 3)
@@ -71,17 +91,15 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 	if err := leading(t, c, "n1", read); err != nil {
 		t.Fatalf("before the cut: %v", err)
 	}
-	held := make(chan error, 1)
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	go func() {
-		held <- db.View(ctx, replication.Leader, func(*replication.View) error { close(begun); <-goOn; return nil })
-	}()
-	<-begun
+	end := reaching(t, c, "n1", begun, func() error {
+		return db.View(ctx, replication.Leader, func(*replication.View) error { close(begun); <-goOn; return nil })
+	})
 	c.Isolate("n1")
 	replicationtest.Await(t, "the lease ends", func() bool { return read() != nil })
 	c.Leader()
 	close(goOn)
-	if err := <-held; !errors.Is(err, replication.ErrNotLeader) {
+	if err := end(); !errors.Is(err, replication.ErrNotLeader) {
 		t.Errorf("a read that outlived the lease: %v", err)
 	}
 	if err := db.View(ctx, replication.Linearizable, func(*replication.View) error { return nil }); !errors.Is(err, replication.ErrNotLeader) {
@@ -95,7 +113,7 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 func TestAnUpdateWhoseLeaderIsCutOffHasAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	f := newForced(t, "")
-	goOn := f.stop("a")
+	goOn := f.stop(t, "a")
 	f.Isolate("n1")
 	if err := goOn(); !errors.Is(err, replication.ErrUnknownOutcome) {
 		t.Errorf("the update is told %v", err)

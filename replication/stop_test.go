@@ -128,14 +128,11 @@ func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 	}
 	for name, read := range reads {
 		stopped, goOn := armed.arm()
-		var err error
-		var wg sync.WaitGroup
-		wg.Go(func() { err = read() })
-		<-stopped
+		end := reaching(t, c, "n1", stopped, read)
 		c.Lead("n2")
 		c.Lead("n1")
 		close(goOn)
-		wg.Wait()
+		err := end()
 		if !errors.Is(err, replication.ErrNotLeader) {
 			t.Errorf("%s: %v", name, err)
 		}
