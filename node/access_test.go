@@ -200,6 +200,11 @@ var district = service.Site{Code: "511602", Level: "county", Name: "广安区", 
 // mounted returns the program's whole route table over a real division of one node with
 // one tenant, "tax", and its databases; who calls is what the session token says.
 func mounted(t *testing.T) (*web.Web, *tenancy.Tenancy) {
+	return mountedWith(t, slog.New(slog.DiscardHandler))
+}
+
+// mountedWith is mounted with a log.
+func mountedWith(t *testing.T, log *slog.Logger) (*web.Web, *tenancy.Tenancy) {
 	t.Helper()
 	o := replicationtest.Options(t, "n1")
 	o.HeartbeatTimeout = 20 * time.Millisecond
@@ -242,7 +247,7 @@ func mounted(t *testing.T) (*web.Web, *tenancy.Tenancy) {
 		t.Fatal(err)
 	}
 	w, err := web.New(web.Options{Site: district, Definitions: defs, Databases: tree, Portal: pages, Self: "n1", Cookie: "session",
-		SignIn: "/sign-in", Log: slog.New(slog.DiscardHandler),
+		SignIn: "/sign-in", Log: log,
 		Authenticate: func(_ context.Context, _ *service.DB, token string, _ time.Time) (service.Principal, bool, error) {
 			return people(token), false, nil
 		}})
