@@ -111,7 +111,7 @@ func TestADatabaseThatIsBeingClosedCannotBeOpened(t *testing.T) {
 // read waits: what another committed in between need not be known here yet.
 func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 	t.Parallel()
-	var armed atomicHook
+	var armed stopHook
 	c := replicationtest.Cluster(t, 3, func(o *replication.Options) {
 		replication.BeforeVerify(o, armed.call)
 	})
@@ -127,8 +127,11 @@ func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 		},
 	}
 	for name, read := range reads {
-		stopped, goOn := armed.arm()
-		end := reaching(t, c, "n1", stopped, read)
+		stopped, goOn := make(chan struct{}), make(chan struct{})
+		end := reaching(t, c, "n1", stopped, func() error {
+			armed.arm(stopped, goOn) // Not before: who looks for the leader asks, too.
+			return read()
+		})
 		c.Lead("n2")
 		c.Lead("n1")
 		close(goOn)
@@ -139,20 +142,19 @@ func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 	}
 }
 
-// atomicHook stops the next call of it, once armed.
-type atomicHook struct {
+// stopHook stops the next call of it, once armed.
+type stopHook struct {
 	mu            sync.Mutex
 	stopped, goOn chan struct{}
 }
 
-func (h *atomicHook) arm() (stopped, goOn chan struct{}) {
+func (h *stopHook) arm(stopped, goOn chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stopped, h.goOn = make(chan struct{}), make(chan struct{})
-	return h.stopped, h.goOn
+	h.stopped, h.goOn = stopped, goOn
 }
 
-func (h *atomicHook) call() {
+func (h *stopHook) call() {
 	h.mu.Lock()
 	stopped, goOn := h.stopped, h.goOn
 	h.stopped = nil
