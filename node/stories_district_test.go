@@ -32,11 +32,10 @@ type storyDistrict struct {
 	signing sync.Mutex   // One uses an authenticator at a time: each moves the clock.
 	slugs   map[string]string
 
-	admin, auditor   *person
-	head             *person // Administers the first and the second department.
-	officers         [2]*person
-	spare            [2]*person // Accounts to be reset and disabled.
-	guide, guideName string     // Path of an item of the first department.
+	admin, auditor *person
+	head           *person // Administers the first and the second department.
+	officers       [2]*person
+	spare          [2]*person // Accounts to be reset and disabled.
 }
 
 // departments are the two that the stories play in: names, and the item people apply for.
