@@ -100,6 +100,13 @@ func TestSecretsAndPersonalDataStayInTheirPlace(t *testing.T) {
 	if len(places) < 20 || len(receipt.Secret) == 0 || len(account.Code) == 0 || len(step.Activation) == 0 {
 		t.Fatalf("the test sees too little: %d places", len(places))
 	}
+	lookFor(t, places, mayHold)
+}
+
+// lookFor reports each text that is in a place that may not hold it, or not in one that
+// must.
+func lookFor(t *testing.T, places map[string]string, mayHold map[string][]string) {
+	t.Helper()
 	for canary, allowed := range mayHold {
 		for _, must := range allowed {
 			if !strings.Contains(places[must], canary) {

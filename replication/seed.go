@@ -11,10 +11,14 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// seedIndex and seedTerm are where the log of a seeded group begins.
 const (
-	seedIndex = 1
-	seedTerm  = 1
+	// seedTerm is the term in which a seeded group begins.
+	seedTerm = 1
+	// seedGap lies between the newest entry in the file and where the log of the seeded
+	// group begins. The old group may have gone on after the backup: clients hold index
+	// tokens of entries that are lost, and would wait for them for ever. The gap is more
+	// than any group writes between two backups.
+	seedGap = 1 << 32
 )
 
 // Seed makes a restored replica: it places a copy of the SQLite file fromFile below
@@ -101,7 +105,8 @@ func fillSeed(dir string, node NodeID, fromFile string) error {
 	if err := copySQLite(path, fromFile); err != nil {
 		return err
 	}
-	if err := resetState(path, seedIndex, seedTerm); err != nil {
+	index, err := resetState(path, seedGap, seedTerm)
+	if err != nil {
 		return fmt.Errorf("reset the applied index: %w", err)
 	}
 	names, err := os.ReadDir(dir)
@@ -114,11 +119,11 @@ func fillSeed(dir string, node NodeID, fromFile string) error {
 		}
 	}
 	return writePointer(dir, &pointer{
-		Format: pointerFormat, ID: fmt.Sprintf("%d-%d", seedTerm, seedIndex), Index: seedIndex, Term: seedTerm,
+		Format: pointerFormat, ID: fmt.Sprintf("%d-%d", seedTerm, index), Index: index, Term: seedTerm,
 		Configuration: raft.Configuration{Servers: []raft.Server{
 			{Suffrage: raft.Voter, ID: raft.ServerID(node), Address: raft.ServerAddress(node)},
 		}},
-		ConfigurationIndex: seedIndex,
+		ConfigurationIndex: index,
 	})
 }
 

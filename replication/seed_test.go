@@ -144,6 +144,11 @@ func TestASeededNodeServesAndFeedsNewOnes(t *testing.T) {
 	if n := count(t, db1); n != 40 {
 		t.Fatalf("%d rows were restored, want 40", n)
 	}
+	// A client's token of what was written after the backup, and is lost, is behind it.
+	lost := WithIndex(t.Context(), 1_000_000)
+	if err := db1.View(lost, Local, func(*View) error { return nil }); err != nil {
+		t.Fatalf("a view with a token of the old group: %v", err)
+	}
 	update(t, db1, `INSERT INTO t (text) VALUES ('after the restore')`)
 
 	e2, db2 := openNode(t, lan, "n2", dir2)

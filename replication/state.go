@@ -114,13 +114,15 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// resetState makes the closed file at path the base of a new group that starts at index
-// and term. The time stays, so that it never runs backwards.
-func resetState(path string, index Index, term uint64) error {
+// resetState makes the closed file at path the base of a new group that starts at term,
+// gap entries after its newest one, and returns that index. The time stays, so that it
+// never runs backwards.
+func resetState(path string, gap, term uint64) (index uint64, err error) {
 	w, s, err := openStore(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.applied, s.lastcmd, s.term = uint64(index), uint64(index), term
-	return errors.Join(w.writeState(s), w.close())
+	s.applied += gap
+	s.lastcmd, s.term = s.applied, term
+	return s.applied, errors.Join(w.writeState(s), w.close())
 }
