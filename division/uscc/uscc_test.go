@@ -18,6 +18,8 @@ func TestValid(t *testing.T) {
 		"19 characters":                            {"91350100M000100Y433", false},
 		"a letter outside the alphabet":            {"91350100I000100Y43", false},
 		"a lower-case letter":                      {"91350100m000100Y43", false},
+		"a Chinese character":                      {"九1350100M000100Y43", false},
+		"letters of no code":                       {"IIIIIIIIIIIIIIIIII", false},
 		"nothing":                                  {"", false},
 	} {
 		if got := uscc.Valid(c.code); got != c.want {

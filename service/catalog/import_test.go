@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"tongban/division/uscc"
 	"tongban/service"
 	"tongban/service/catalog"
 	"tongban/service/servicetest"
@@ -17,7 +18,7 @@ func TestAnImportPublishesValidRowsAndQuarantinesTheOthersWithReasons(t *testing
 	rows := demoRows(t, "", true)
 	dirty := 0
 	for _, r := range rows {
-		if !catalog.ValidBody(r.Body) {
+		if !uscc.Valid(r.Body) {
 			dirty++
 		}
 	}

@@ -24,30 +24,6 @@ func refusalFields(err error) map[string]string {
 	return nil
 }
 
-func TestTheCheckCharacterOfACreditCode(t *testing.T) {
-	// The example that validators of the standard share, and one of our own.
-	for _, code := range []string{"91350100M000100Y43", goodBody} {
-		if !catalog.ValidBody(code) {
-			t.Errorf("%s does not verify", code)
-		}
-		for i := range code {
-			for _, c := range "0123456789ABCDEFGHJKLMNPQRTUWXY" {
-				if wrong := code[:i] + string(c) + code[i+1:]; wrong != code && catalog.ValidBody(wrong) {
-					t.Errorf("%s verifies: one character of %s is changed", wrong, code)
-				}
-			}
-		}
-		if catalog.ValidBody(strings.ToLower(code)) && strings.ToLower(code) != code {
-			t.Errorf("%s verifies in small letters", code)
-		}
-	}
-	for _, code := range []string{"", "1", "91350100M000100Y4", "91350100M000100Y433", "九1350100M000100Y43", strings.Repeat("I", 18)} {
-		if catalog.ValidBody(code) {
-			t.Errorf("%q verifies", code)
-		}
-	}
-}
-
 const head = "department,main_item,item_name,item_code_local,base_code_local,area_code12,seg3,org_code,org_code_kind,seg1,seg2,task_type,task_type_name_inferred\n"
 
 func csvLine(name, code, body string) string {

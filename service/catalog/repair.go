@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tongban/division/uscc"
 	"tongban/replication"
 	"tongban/service"
 )
@@ -86,7 +87,7 @@ type Preview struct {
 func PreviewRepair(q service.Querier, s Selection, code string) (Preview, error) {
 	code = strings.ToUpper(strings.TrimSpace(code))
 	p := Preview{Code: code, Selection: s, revs: map[int64]int64{}}
-	if !ValidBody(code) {
+	if !uscc.Valid(code) {
 		return p, ErrBodyInvalid.With("code", code)
 	}
 	bodies, err := ReadBodies(q)
@@ -242,7 +243,7 @@ func ApplyRepair(tx *service.Tx, s Selection, code, evidence string, who service
 // AddBody records that an operator vouches for a code of the department, with the
 // evidence. Errors: ErrBodyInvalid, ErrEvidenceInvalid.
 func AddBody(tx *service.Tx, code, evidence string, who service.Principal) error {
-	if !ValidBody(code) {
+	if !uscc.Valid(code) {
 		return ErrBodyInvalid.With("code", code)
 	}
 	if n := len([]rune(evidence)); n == 0 || n > maxEvidence {

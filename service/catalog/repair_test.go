@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"tongban/division/uscc"
 	"tongban/service"
 	"tongban/service/catalog"
 	"tongban/service/servicetest"
@@ -19,7 +20,7 @@ var (
 // mustBody completes 17 characters with their check character.
 func mustBody(first string) string {
 	for _, c := range "0123456789ABCDEFGHJKLMNPQRTUWXY" {
-		if code := first + string(c); catalog.ValidBody(code) {
+		if code := first + string(c); uscc.Valid(code) {
 			return code
 		}
 	}

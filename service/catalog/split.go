@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/mozillazg/go-pinyin"
+
+	"tongban/division/uscc"
 )
 
 // A Department is the part of a file that belongs to one tenant.
@@ -115,7 +117,7 @@ func syllablesOf(han string) []string {
 func validBodies(rows []Row) []string {
 	count := map[string]int{}
 	for _, r := range rows {
-		if ValidBody(r.Body) {
+		if uscc.Valid(r.Body) {
 			count[r.Body]++
 		}
 	}
