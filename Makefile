@@ -43,7 +43,7 @@ long: ## the longer runs
 assets: ## compile the pages' styles and scripts (needs npm)
 	sh portal/assets/build.sh
 
-deps: ## install what the browser tests need (asks first)
+deps: ## install what the browser and unit tests need (asks first)
 	@sh internal/repo/deps.sh
 
 clean: ## remove what was built

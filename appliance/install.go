@@ -57,6 +57,8 @@ type InstallOptions struct {
 	DryRun bool      // Only say what would be done.
 	Binary string    // The program to install; empty: the one that runs.
 	Say    io.Writer // One line a step.
+
+	euid func() int // os.Geteuid; tests are whoever they need to be.
 }
 
 // step is one thing that an installation brings about. have says that it is so already.
@@ -72,10 +74,13 @@ func Install(o InstallOptions) error {
 	if o.Say == nil {
 		o.Say = io.Discard
 	}
+	if o.euid == nil {
+		o.euid = os.Geteuid
+	}
 	image := o.Root != "" && filepath.Clean(o.Root) != "/"
 	if !image {
 		o.Root = "/"
-		if os.Geteuid() != 0 && !o.DryRun {
+		if o.euid() != 0 && !o.DryRun {
 			return exit.Errorf(exit.Denied, "an installation needs root; run: sudo tongban install (or --root DIR for an image, --dry-run to see what it would do)")
 		}
 	} else if info, err := os.Stat(o.Root); err != nil || !info.IsDir() {

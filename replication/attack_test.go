@@ -182,7 +182,7 @@ func (l *ledger) checkList(v *replication.View) error {
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("8 s of load: go test without -short")
+		t.Skip("not run: it is 8 s of load; go test without -short")
 	}
 	r := attackSeed(t)
 	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.HeartbeatTimeout = attackHeartbeat })

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what the browser tests need: Debian's Chromium and a Chinese font. Asks first,
-# unless -y is given.
+# Installs what some tests need: Debian's Chromium and a Chinese font for the pages,
+# systemd-analyze for the unit. Asks first, unless -y is given.
 set -eu
-packages="chromium fonts-noto-cjk"
+packages="chromium fonts-noto-cjk systemd"
 missing=
 for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
