@@ -58,7 +58,7 @@ func (n *Node) adminHandler() http.Handler {
 	})
 	mux.HandleFunc("GET /node/databases", func(rw http.ResponseWriter, r *http.Request) {
 		list := n.databaseStatus()
-		n.fillLag(r.Context(), list)
+		n.fillLag(r.Context(), n.peerStatus(n.now()), list)
 		writeJSON(rw, http.StatusOK, list)
 	})
 	mux.HandleFunc("GET /node/list", func(rw http.ResponseWriter, _ *http.Request) {

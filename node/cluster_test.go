@@ -29,6 +29,14 @@ func tenants(t *testing.T, c *nodetest.Cluster, i int) string {
 
 func TestThreeNodesServeAndOneMayLeaveAndComeBack(t *testing.T) {
 	c := nodetest.Division(t, 3)
+	c.Await("the two that lead nothing see each other too", func() bool {
+		for i := range 3 {
+			if s, err := c.Status(i); err != nil || len(s.Problems) > 0 {
+				return false
+			}
+		}
+		return true
+	})
 	for i := range 3 {
 		c.CreateTenant(i, fmt.Sprintf("d%d", i), fmt.Sprintf("第%d局", i)) // Two of the three are proxied to the leader.
 	}

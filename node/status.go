@@ -110,7 +110,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	s.Peers = n.peerStatus(now)
 	s.Databases = n.databaseStatus()
 	s.Ready = n.isReady(ctx)
-	n.fillLag(ctx, s.Databases)
+	n.fillLag(ctx, s.Peers, s.Databases)
 	s.Problems = s.problems()
 	return s
 }
@@ -172,33 +172,31 @@ func (n *Node) databaseStatus() []DatabaseStatus {
 	return list
 }
 
-// fillLag asks each leader's node what it has applied.
-func (n *Node) fillLag(ctx context.Context, list []DatabaseStatus) {
+// fillLag asks the other nodes what they have applied. Who answers is up: two nodes of
+// which neither leads anything have no connection between them until somebody asks.
+func (n *Node) fillLag(ctx context.Context, peers []PeerStatus, list []DatabaseStatus) {
 	ctx, cancel := context.WithTimeout(ctx, askPeers)
 	defer cancel()
-	leaders := map[replication.NodeID]bool{}
-	for _, d := range list {
-		leaders[d.Leader] = d.Leader != "" && d.Leader != n.cfg.Node
-	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex // Of applied.
-	applied := map[replication.NodeID]map[replication.DatabaseID]replication.Index{}
-	for leader, ask := range leaders {
-		if !ask {
-			continue
-		}
+	answers := make([]map[replication.DatabaseID]replication.Index, len(peers))
+	for i, p := range peers {
 		wg.Go(func() {
-			told, err := n.askApplied(ctx, leader)
+			told, err := n.askApplied(ctx, p.Node)
 			if err != nil {
-				n.log.Debug("ask a node what it has applied", "node", leader, "err", err)
+				n.log.Debug("ask a node what it has applied", "node", p.Node, "err", err)
 				return
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			applied[leader] = told
+			answers[i] = told
 		})
 	}
 	wg.Wait()
+	applied := map[replication.NodeID]map[replication.DatabaseID]replication.Index{}
+	for i, told := range answers {
+		if told != nil {
+			peers[i].Up, peers[i].LastContact = true, n.now()
+			applied[peers[i].Node] = told
+		}
+	}
 	for i, d := range list {
 		at, ok := applied[d.Leader][d.Database]
 		switch {
