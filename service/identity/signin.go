@@ -57,6 +57,7 @@ func (h *handlers) signIn(ctx context.Context, r *service.Request) (service.Resp
 	}
 	response, err := h.tryToSignIn(ctx, r, in)
 	if err != nil {
+		r.Form.Del("code") // Used up or wrong: nothing to send back into the field.
 		return signInResponse(in.Next), err
 	}
 	return response, nil
