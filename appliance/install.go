@@ -316,9 +316,10 @@ func run(name string, args ...string) error {
 // NextSteps says what follows an installation.
 func NextSteps() string {
 	return `Next:
-  1. The division's first box:   runuser -u tongban -- tongban init --division CODE --dir ` + SystemDir + `
-     a further box:              runuser -u tongban -- tongban join TOKEN --dir ` + SystemDir + `
-     from a backup:              runuser -u tongban -- tongban restore FILE --dir ` + SystemDir + `
+  1. The division's first box:   runuser -u tongban -- tongban init --division CODE --dir ` + SystemDir + ` \
+                                   --web ADDRESS:443 --listen ADDRESS:7301 --gossip ADDRESS:7302
+     a further box:              runuser -u tongban -- tongban join TOKEN --dir ` + SystemDir + ` … (the same three)
+     from a backup:              runuser -u tongban -- tongban restore FILE --dir ` + SystemDir + ` … (the same three)
   2. Start it, now and at boot:  systemctl enable --now tongban
   3. Look after it:              tongban doctor
 `

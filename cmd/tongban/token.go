@@ -11,6 +11,7 @@ import (
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/exit"
+	"tongban/node/join"
 )
 
 func newToken(a *app) *cobra.Command {
@@ -45,6 +46,9 @@ func (a *app) printToken(reply node.TokenReply, code bool) error {
 	fmt.Fprintf(a.out, "%s\n", reply.Token)
 	fmt.Fprintf(a.err, "\nOn the new box, until %s:\n    tongban join TOKEN --dir DIR\nThe new box must show the fingerprint %s…\n",
 		reply.Expires.Local().Format("2006-01-02 15:04"), fingerprint(reply.Fingerprint))
+	if t, err := join.ParseToken(reply.Token); err == nil && t.OnlyHere() {
+		fmt.Fprintf(a.err, "\nOnly boxes on this machine can use it: the node port listens on loopback. For others set peer.listen\n(and gossip.listen, web.listen) in tongban.toml to an address of this box, restart it, and make a new token.\n")
+	}
 	if !code {
 		return nil
 	}

@@ -209,3 +209,19 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+func TestATokenSaysWhetherOtherBoxesCanUseIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		addresses []string
+		want      bool
+	}{
+		"loopback of version 4":    {[]string{"127.0.0.1:7301"}, true},
+		"loopback of version 6":    {[]string{"[::1]:7301", "localhost:7301"}, true},
+		"one address of the world": {[]string{"127.0.0.1:7301", "192.0.2.10:7301"}, false},
+		"a name":                   {[]string{"box1.example:7301"}, false},
+	} {
+		if got := (join.Token{Addresses: c.addresses}).OnlyHere(); got != c.want {
+			t.Errorf("%s: OnlyHere is %v, want %v", name, got, c.want)
+		}
+	}
+}

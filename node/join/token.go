@@ -68,6 +68,18 @@ func (t Token) matches(fingerprint string) bool {
 	return subtle.ConstantTimeCompare([]byte(t.Fingerprint), []byte(fingerprint)) == 1
 }
 
+// OnlyHere reports whether every address of the token is of this machine's loopback: no
+// other box can use it.
+func (t Token) OnlyHere() bool {
+	for _, a := range t.Addresses {
+		host, _, err := net.SplitHostPort(a)
+		if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}
+
 // ParseToken reads a token; white space around and within it (a wrapped line) is ignored.
 func ParseToken(text string) (Token, error) {
 	if len(text) > maxToken {
