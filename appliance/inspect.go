@@ -192,11 +192,11 @@ func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, 
 // checkFeeds reads how far the feeds are and, in the division database, how far they were
 // folded.
 func (in *inside) checkFeeds(q service.Querier) error {
-	if err := q.QueryRow(`SELECT coalesce(max(last), 0) FROM service_sequence WHERE name = 'feed'`).Scan(&in.Feed); err != nil {
+	if err := q.QueryRow(`SELECT coalesce(max(last), 0) FROM service_sequence WHERE name = 'feed:home'`).Scan(&in.Feed); err != nil {
 		return fmt.Errorf("read how far the feeds are: %w", err)
 	}
 	var newest int64
-	if err := q.QueryRow(`SELECT coalesce(max(version), 0) FROM service_feed`).Scan(&newest); err != nil {
+	if err := q.QueryRow(`SELECT coalesce(max(version), 0) FROM service_feed WHERE stream = 'home'`).Scan(&newest); err != nil {
 		return fmt.Errorf("read the feeds: %w", err)
 	}
 	if newest > in.Feed {

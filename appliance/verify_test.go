@@ -123,6 +123,7 @@ func tamperings(number string) map[string]tampering {
 		"the division has folded more than there is": {
 			func(t *testing.T, other, dir string) {
 				for _, d := range []string{dir, other} {
+					tamper(t, fileOf(d), `UPDATE service_meta SET value = '0' WHERE key = 'epoch'`)
 					tamper(t, divisionOf(d), `INSERT OR REPLACE INTO service_cursor VALUES ('`+home+`@0', 999)`)
 				}
 			}, home, Contradicts, []string{"folded its feed up to 999"}},

@@ -39,6 +39,7 @@ type Definition struct {
 	Routes  []Route
 	Workers []Worker
 	Feeds   []Feed
+	Mail    []MailKind
 	Menu    []MenuEntry
 
 	Templates fs.FS // *.html, addressed as "<service>/<file without .html>".

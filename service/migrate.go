@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,9 +30,20 @@ var base = []string{
 	`CREATE INDEX IF NOT EXISTS service_request_at ON service_request (at)`,
 	`CREATE TABLE IF NOT EXISTS service_sequence (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS service_feed (
-		feed TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL UNIQUE, format INTEGER NOT NULL, payload BLOB,
-		PRIMARY KEY (feed, key))`,
+		stream TEXT NOT NULL, feed TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, format INTEGER NOT NULL,
+		payload BLOB, PRIMARY KEY (stream, feed, key), UNIQUE (stream, version))`,
 	`CREATE TABLE IF NOT EXISTS service_cursor (source TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID`,
+	// What was sent keeps the epoch in which it was: a restored outbox sends under the old
+	// names what the receiver may have already.
+	`CREATE TABLE IF NOT EXISTS service_outbox (
+		seq INTEGER PRIMARY KEY, epoch TEXT NOT NULL, division TEXT NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL,
+		format INTEGER NOT NULL, payload BLOB NOT NULL, sent INTEGER NOT NULL, state TEXT NOT NULL,
+		reason TEXT NOT NULL DEFAULT '', at_division TEXT NOT NULL DEFAULT '', tried INTEGER, settled INTEGER,
+		receiver TEXT NOT NULL DEFAULT '', reply BLOB)`,
+	`CREATE INDEX IF NOT EXISTS service_outbox_state ON service_outbox (state, seq)`,
+	`CREATE TABLE IF NOT EXISTS service_inbox (
+		origin TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
+		reason TEXT NOT NULL, reply BLOB, at INTEGER NOT NULL, PRIMARY KEY (origin, epoch, seq)) WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS service_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
 }
 
@@ -96,13 +108,14 @@ func Migrate(ctx context.Context, db *DB, scope Scope, defs []Definition) error 
 	if err != nil || current {
 		return err
 	}
+	epoch := rand.Text()
 	if err := db.Update(ctx, func(tx *Tx) error {
 		for _, s := range base {
 			if err := tx.Exec(s); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.Exec(`INSERT OR IGNORE INTO service_meta (key, value) VALUES ('epoch', ?)`, epoch)
 	}); err != nil {
 		return fmt.Errorf("create the base schema of %s: %w", db.ID(), err)
 	}
@@ -196,13 +209,13 @@ func notNewer(q Querier, service string, list []migration) error {
 }
 
 // Epoch names this database since it was founded or last restored from a backup: counters
-// from before a restore may have been used by what the backup lacks. A founded database
-// that was never restored has epoch "0".
+// from before a restore may have been used by what the backup lacks, and a division that was
+// founded anew counts from 1 again. A database that has no schema yet has epoch "".
 func Epoch(q Querier) (string, error) {
 	var epoch string
 	err := q.QueryRow(`SELECT value FROM service_meta WHERE key = 'epoch'`).Scan(&epoch)
 	if errors.Is(err, replication.ErrNoRows) {
-		return "0", nil
+		return "", nil
 	}
 	return epoch, err
 }

@@ -107,7 +107,7 @@ func cursorOf(q service.Querier, source string) (cursor int64, err error) {
 func readFeed(ctx context.Context, db *service.DB, after int64) (list []service.FeedRow, err error) {
 	err = db.View(ctx, replication.Local, func(v *service.View) error {
 		rows, err := v.Query(`SELECT feed, key, version, format, payload FROM service_feed
-			WHERE version > ? ORDER BY version LIMIT ?`, after, foldRows)
+			WHERE stream = 'home' AND version > ? ORDER BY version LIMIT ?`, after, foldRows)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (t *Tenancy) fold(ctx context.Context, division *service.DB, tenant service
 						mine = append(mine, r)
 					}
 				}
-				if len(mine) == 0 {
+				if len(mine) == 0 || f.Fold == nil {
 					continue
 				}
 				if err := f.Fold(tx, tenant, mine); err != nil {

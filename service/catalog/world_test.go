@@ -33,7 +33,7 @@ func (w *world) fold(slug string) {
 	for {
 		var rows []service.FeedRow
 		w.View(db, func(v *service.View) error {
-			found, err := v.Query(`SELECT feed, key, version, format, payload FROM service_feed WHERE version > ? ORDER BY version LIMIT 50`, w.cursor[slug])
+			found, err := v.Query(`SELECT feed, key, version, format, payload FROM service_feed WHERE stream = 'home' AND version > ? ORDER BY version LIMIT 50`, w.cursor[slug])
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,123 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"tongban/division"
+	"tongban/replication"
+	"tongban/service"
+)
+
+// Wire carries a request to a neighbour, the parent or a child, and its answer back. It is
+// implemented by the node over package leaf, and in memory by simulations.
+type Wire interface {
+	// Call sends body and waits for the answer, at most MaxMessage bytes each, until ctx
+	// ends. Errors: ErrUnreachable when there is no line; a *service.Error that the
+	// neighbour answered with; anything else means that nobody knows whether it arrived.
+	Call(ctx context.Context, to division.Ref, kind string, body []byte) ([]byte, error)
+	// Connected reports whether a line to the neighbour is up, as far as this node knows.
+	Connected(to division.Ref) bool
+	// Changed returns a channel that is closed when what Connected says next changes.
+	Changed() <-chan struct{}
+}
+
+// MaxMessage bounds a request and an answer of a Wire, bytes.
+const MaxMessage = 1 << 20
+
+// ErrUnreachable: there is no line to the neighbour now.
+var ErrUnreachable = errors.New("federation: the neighbour cannot be reached now")
+
+// Kinds of requests on a Wire.
+const (
+	KindFeed  = "feed"  // Rows of a feed, or the question how far they are; to the division's leader.
+	KindMail  = "mail"  // A mail, to be relayed or received.
+	KindTrust = "trust" // A child asks for its authority's certificate again; to the division's leader.
+)
+
+// Letters seals and signs what crosses other divisions. It is implemented by the node.
+type Letters interface {
+	// Seal signs plain as this division and encrypts it for the division of the entry.
+	Seal(to Entry, plain []byte) ([]byte, error)
+	// Open decrypts, checks the signature up to the anchor of the tree, and says whose it is.
+	Open(sealed []byte) (from division.Ref, plain []byte, err error)
+	// Sign fills in the entry's Recipients, Chain and Signature; Check verifies one of another
+	// division up to the anchor.
+	Sign(e Entry) (Entry, error)
+	Check(e Entry) error
+}
+
+// Entry is a division's row of the directory, signed by its authority.
+type Entry struct {
+	Ref        division.Ref `json:"ref"`
+	Parent     division.Ref `json:"parent"` // Zero: it is the anchor.
+	Name       string       `json:"name"`
+	Web        string       `json:"web"`        // URL of its portal.
+	Epoch      string       `json:"epoch"`      // Of its division database: a new one after a restore.
+	Recipients []string     `json:"recipients"` // age recipients of its nodes.
+	Chain      [][]byte     `json:"chain"`      // DER; its authority first, the anchor last.
+	Algorithm  string       `json:"algorithm"`  // Of the signature, such as "ecdsa-p256-sha256".
+	Signature  []byte       `json:"signature"`
+}
+
+// Options are the parts of a Federation. A zero field takes the default stated beside it.
+type Options struct {
+	Self        division.Ref // Required.
+	Site        service.Site // Required.
+	Division    func() *service.DB
+	Tenants     func() []service.Tenant
+	Database    func(slug string) (service.Tenant, *service.DB, bool)
+	Definitions func() []service.Definition // All services of the program: their feeds and mails.
+	Wire        Wire                        // Required.
+	Letters     Letters                     // Required.
+	// Web is the URL of this division's portal now.
+	Web func() string
+	// Lead has the leader of a database, here or on another node, run Serve with the same
+	// arguments. Errors as of Wire.Call; ErrUnreachable when nobody leads now.
+	Lead func(ctx context.Context, id replication.DatabaseID, kind string, from division.Ref, body []byte) ([]byte, error)
+	Now  service.Clock // time.Now; only for what is stored. Waiting uses package time.
+	Log  *slog.Logger  // slog.Default().
+}
+
+// Federation is one division's part in the tree, on one of its nodes. It is safe for
+// concurrent use.
+type Federation struct{ o Options }
+
+// New returns a Federation; its work is done by the workers of Definition and by Receive.
+func New(o Options) *Federation {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &Federation{o: o}
+}
+
+// Receive answers a request that a neighbour sent over the wire to whichever node: it is
+// handed to the leader whose database it concerns, or relayed.
+func (f *Federation) Receive(ctx context.Context, from division.Ref, kind string, body []byte) ([]byte, error) {
+	switch kind {
+	case KindFeed, KindTrust:
+		return f.o.Lead(ctx, divisionDatabase, kind, from, body)
+	case KindMail:
+		return f.receiveMail(ctx, from, body)
+	}
+	return nil, service.ErrInvalid.With("detail", "a request of an unknown kind: "+kind)
+}
+
+// Serve answers a request on the leader of the database that it concerns.
+func (f *Federation) Serve(ctx context.Context, id replication.DatabaseID, kind string, from division.Ref, body []byte) ([]byte, error) {
+	switch kind {
+	case KindFeed:
+		return f.serveFeed(ctx, from, body)
+	case KindMail:
+		return f.serveMail(ctx, id, from, body)
+	}
+	return nil, service.ErrInvalid.With("detail", "a request of an unknown kind: "+kind)
+}
+
+// divisionDatabase is the ID of every division's own database.
+const divisionDatabase = replication.DatabaseID("_division/main")
