@@ -27,7 +27,7 @@ const secret = "correct horse battery staple"
 const quickFactor = 10
 
 func loopback() node.Addresses {
-	return node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0"}
+	return node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}
 }
 
 // backedUp makes a division of one node with two departments, and a backup of it.

@@ -160,7 +160,7 @@ func (p *patient) checkPorts(context.Context) Check {
 	var taken []string
 	port := ""
 	for _, one := range []struct{ key, address string }{
-		{"web.listen", p.cfg.Web.Listen}, {"peer.listen", p.cfg.Peer.Listen}, {"gossip.listen", p.cfg.Gossip.Listen},
+		{"web.listen", p.cfg.Web.Listen}, {"peer.listen", p.cfg.Peer.Listen}, {"gossip.listen", p.cfg.Gossip.Listen}, {"link.listen", p.cfg.Link.Listen},
 	} {
 		l, err := net.Listen("tcp", one.address)
 		if err == nil {

@@ -34,6 +34,8 @@ type Addresses struct {
 	PeerAdvertise   string
 	Gossip          string // host:port
 	GossipAdvertise string
+	Link            string // host:port
+	LinkAdvertise   string
 }
 
 // InitOptions are what a division starts with.
@@ -269,6 +271,7 @@ func newConfig(dir string, n replication.NodeID, ref division.Ref, a Addresses) 
 		{&c.Web.Listen, a.Web}, {&c.Web.URL, a.WebURL}, {&c.Web.TLS, a.WebTLS},
 		{&c.Peer.Listen, a.Peer}, {&c.Peer.Advertise, a.PeerAdvertise},
 		{&c.Gossip.Listen, a.Gossip}, {&c.Gossip.Advertise, a.GossipAdvertise},
+		{&c.Link.Listen, a.Link}, {&c.Link.Advertise, a.LinkAdvertise},
 	} {
 		if f.from != "" {
 			*f.to = f.from

@@ -34,7 +34,7 @@ func (m *movable) move(d time.Duration) { m.by.Add(int64(d)) }
 func joinOptions(t *testing.T, token string, now func() time.Time) node.JoinOptions {
 	t.Helper()
 	return node.JoinOptions{Token: token, Dir: filepath.Join(t.TempDir(), "box"), Now: now,
-		Addresses: node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0"}}
+		Addresses: node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}}
 }
 
 func TestABoxThatMayNotJoinIsToldWhy(t *testing.T) {

@@ -150,7 +150,7 @@ const (
 // freePorts replaces port 0 by a free port: a node has to come back on the address that
 // the others know. Only tests and demonstrations ask for it.
 func freePorts(cfg *config.Config) error {
-	for _, address := range []*string{&cfg.Web.Listen, &cfg.Peer.Listen, &cfg.Gossip.Listen} {
+	for _, address := range []*string{&cfg.Web.Listen, &cfg.Peer.Listen, &cfg.Gossip.Listen, &cfg.Link.Listen} {
 		host, port, err := net.SplitHostPort(*address)
 		if err != nil || port != "0" {
 			continue

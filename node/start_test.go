@@ -18,7 +18,7 @@ import (
 func made(t *testing.T) config.Config {
 	t.Helper()
 	r, err := node.Init(node.InitOptions{Division: "511602", Dir: filepath.Join(t.TempDir(), "n1"), Node: "n1",
-		Addresses: node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0"}})
+		Addresses: node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}})
 	must(t, err)
 	return r.Config
 }
@@ -36,6 +36,8 @@ func TestWhatKeepsANodeFromStartingIsSaidInASentence(t *testing.T) {
 			code: exit.Failed, want: []string{"peer.listen", "in use"}},
 		"gossip port in use": {spoil: func(t *testing.T, cfg *config.Config) { occupy(t, cfg.Gossip.Listen) },
 			code: exit.Failed, want: []string{"gossip.listen", "in use"}},
+		"port of the lines in use": {spoil: func(t *testing.T, cfg *config.Config) { occupy(t, cfg.Link.Listen) },
+			code: exit.Failed, want: []string{"link.listen", "in use"}},
 		"foreign address": {spoil: func(_ *testing.T, cfg *config.Config) { cfg.Peer.Listen = "203.0.113.9:7301" },
 			code: exit.Config, want: []string{"peer.listen", "does not have that address"}},
 		"another node's configuration": {spoil: func(_ *testing.T, cfg *config.Config) { cfg.Node = "n2" },

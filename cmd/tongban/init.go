@@ -23,6 +23,8 @@ func addAddresses(cmd *cobra.Command, a *node.Addresses) {
 	f.StringVar(&a.PeerAdvertise, "advertise", "", "address at which other nodes reach the node port")
 	f.StringVar(&a.Gossip, "gossip", "", "gossip port, host:port (default 127.0.0.1:7302)")
 	f.StringVar(&a.GossipAdvertise, "gossip-advertise", "", "address at which other nodes reach the gossip port")
+	f.StringVar(&a.Link, "link", "", "port for the lines of child divisions, host:port (default 127.0.0.1:7303)")
+	f.StringVar(&a.LinkAdvertise, "link-advertise", "", "address at which child divisions reach it")
 }
 
 func newInit(a *app) *cobra.Command {

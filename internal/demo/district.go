@@ -100,7 +100,7 @@ func (d *District) start(ctx context.Context, nodes int) error {
 }
 
 // ports asks init and join for free ones.
-var ports = []string{"--web", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--gossip", "127.0.0.1:0"}
+var ports = []string{"--web", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--link", "127.0.0.1:0"}
 
 // found makes and starts the first node.
 func (d *District) found(ctx context.Context) error {

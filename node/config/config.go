@@ -25,6 +25,7 @@ type Config struct {
 	Web      Web
 	Peer     Endpoint // The node port: other nodes of the division, mutual TLS.
 	Gossip   Endpoint // serf.
+	Link     Endpoint // Leaf links of child divisions, mutual TLS.
 	Admin    string   // Unix socket; see Config.AdminSocket.
 	Log      Log
 }
@@ -89,6 +90,8 @@ func (c *Config) fields() map[string]*string {
 		"peer.advertise":   &c.Peer.Advertise,
 		"gossip.listen":    &c.Gossip.Listen,
 		"gossip.advertise": &c.Gossip.Advertise,
+		"link.listen":      &c.Link.Listen,
+		"link.advertise":   &c.Link.Advertise,
 		"admin.socket":     &c.Admin,
 		"log.level":        &c.Log.Level,
 		"log.format":       &c.Log.Format,

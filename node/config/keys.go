@@ -62,6 +62,10 @@ func Keys() []Key {
 			Doc: "Gossip port (TCP and UDP)."},
 		{Name: "gossip.advertise", Bound: address, check: checkAddress,
 			Doc: "Address at which other nodes reach the gossip port. Empty: gossip.listen."},
+		{Name: "link.listen", Default: "127.0.0.1:7303", Bound: address, needed: true, check: checkAddress,
+			Doc: "Port for the lines of child divisions."},
+		{Name: "link.advertise", Bound: address, check: checkAddress,
+			Doc: "Address at which child divisions reach it. Empty: link.listen."},
 		{Name: "admin.socket", Bound: "a file name", path: true,
 			Doc: "Unix socket for the commands of this box. Empty: admin.sock in the data folder."},
 		{Name: "log.level", Default: "info", Bound: "debug, info, warn or error", needed: true,
@@ -136,10 +140,10 @@ func (c *Config) checkTogether() error {
 	if c.Web.TLS == "files" && (c.Web.Certificate == "" || c.Web.Key == "") {
 		return fmt.Errorf("web.tls is files: set web.certificate and web.key")
 	}
-	for name, e := range map[string]Endpoint{"peer": c.Peer, "gossip": c.Gossip} {
+	for name, e := range map[string]Endpoint{"peer": c.Peer, "gossip": c.Gossip, "link": c.Link} {
 		host, _, _ := net.SplitHostPort(e.Listen)
 		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() && e.Advertise == "" {
-			return fmt.Errorf("%s.listen is %s, which no other node can dial: set %s.advertise to this box's address", name, e.Listen, name)
+			return fmt.Errorf("%s.listen is %s, which nobody can dial: set %s.advertise to this box's address", name, e.Listen, name)
 		}
 	}
 	return nil

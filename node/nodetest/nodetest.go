@@ -98,7 +98,7 @@ func testLog(tb testing.TB) *slog.Logger {
 }
 
 func loopback() node.Addresses {
-	return node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0"}
+	return node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}
 }
 
 // AwaitReady waits until node i sees a division database that can be used.
