@@ -23,6 +23,7 @@ type DB struct {
 	onLead  func(ctx context.Context, db *DB)
 	mutants mutants
 	hooks   hooks
+	solo    bool // It has no group: see Solo.
 
 	raft      *raft.Raft
 	logs      raft.LogStore
@@ -102,16 +103,24 @@ func (db *DB) WaitApplied(ctx context.Context, i Index) error {
 
 // Leader is who leads, as this node knows.
 func (db *DB) Leader() (NodeID, bool) {
+	if db.solo {
+		return db.engine.opts.Node, true
+	}
 	_, id := db.raft.LeaderWithID()
 	return NodeID(id), id != ""
 }
 
 // IsLeader says whether this node leads and has applied all that was committed before its
 // leadership: whether Update can work here.
-func (db *DB) IsLeader() bool { return db.tenure.term() != 0 && db.raft.State() == raft.Leader }
+func (db *DB) IsLeader() bool {
+	return db.tenure.term() != 0 && (db.solo || db.raft.State() == raft.Leader)
+}
 
 // Status is the database's condition on this node.
 func (db *DB) Status() Status {
+	if db.solo {
+		return db.soloStatus()
+	}
 	leader, _ := db.Leader()
 	s := Status{
 		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft.CurrentTerm(),
@@ -201,7 +210,9 @@ func (db *DB) stop() error {
 	db.queue.refuse(ErrClosed)
 	err := db.shutdown()
 	db.tasks.Wait()
-	db.progress.wait()
+	if !db.solo {
+		db.progress.wait()
+	}
 	db.readers.shut()
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -214,7 +225,9 @@ func (db *DB) stop() error {
 func (db *DB) shutdown() error {
 	var err error
 	db.halt.Do(func() {
-		err = errors.Join(db.progress.Close(), db.raft.Shutdown().Error())
+		if !db.solo {
+			err = errors.Join(db.progress.Close(), db.raft.Shutdown().Error())
+		}
 		close(db.halted)
 	})
 	return err

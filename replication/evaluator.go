@@ -267,8 +267,7 @@ func (db *DB) propose(b *batch) {
 	if db.hooks.beforePropose != nil {
 		db.hooks.beforePropose()
 	}
-	err := db.answered(db.raft.Apply(data, enqueueTimeout)).Error()
-	db.conclude(b, err)
+	db.conclude(b, db.apply(data))
 }
 
 // answerReads answers a batch that wrote nothing. What its closures read, and refused by,

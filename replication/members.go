@@ -13,6 +13,9 @@ const membershipTimeout = 10 * time.Second // Until raft's loop takes a change o
 
 // Members lists the servers of the group, in raft's order, as this node knows them.
 func (db *DB) Members() ([]Member, error) {
+	if db.solo {
+		return []Member{{Node: db.engine.opts.Node, Voter: true}}, nil
+	}
 	f := db.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
 		return nil, fmt.Errorf("members of %s: %w", db.id, err)

@@ -192,8 +192,10 @@ func (db *DB) submit(ctx context.Context, r *job) error {
 	if !db.IsLeader() {
 		return db.notLeader()
 	}
-	if err := db.engine.logs.room(logReserveBytes); err != nil {
-		return err // Before raft would have to store it: certainly not applied.
+	if !db.solo {
+		if err := db.engine.logs.room(logReserveBytes); err != nil {
+			return err // Before raft would have to store it: certainly not applied.
+		}
 	}
 	return db.queue.add(r)
 }

@@ -84,3 +84,19 @@ func (s source) imports() []string {
 	}
 	return list
 }
+
+// TestOnlyTestsUseTheDatabaseWithoutRaft: replication.Solo has no second copy and no
+// durable log; a person's case in one would be lost with its box.
+func TestOnlyTestsUseTheDatabaseWithoutRaft(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || s.path == "replication/solo.go" || isTestHelper(s.dir) || s.dir == "internal/simulate" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && (id.Name == "OpenSolo" || id.Name == "Solo") {
+				t.Errorf("%s: %s is for tests and internal/simulate alone", s.fset.Position(id.Pos()), id.Name)
+			}
+			return true
+		})
+	}
+}
