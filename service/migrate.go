@@ -44,6 +44,10 @@ var base = []string{
 	`CREATE TABLE IF NOT EXISTS service_inbox (
 		origin TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
 		reason TEXT NOT NULL, reply BLOB, at INTEGER NOT NULL, PRIMARY KEY (origin, epoch, seq)) WITHOUT ROWID`,
+	// Absolute values: a day's row is folded by whoever gets it as often as it comes.
+	`CREATE TABLE IF NOT EXISTS service_count (
+		day TEXT NOT NULL, subject TEXT NOT NULL, measure TEXT NOT NULL, value INTEGER NOT NULL,
+		PRIMARY KEY (day, subject, measure)) WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS service_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
 }
 

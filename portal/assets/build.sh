@@ -17,6 +17,9 @@ npx --no-install sass --style=compressed --no-source-map --no-charset --quiet-de
 sed 's,//# sourceMappingURL=.*,,' node_modules/govuk-frontend/dist/govuk/govuk-frontend.min.js >dist/govuk-frontend.min.js
 sed 's,//# sourceMappingURL=.*,,' node_modules/htmx.org/dist/htmx.min.js >dist/htmx.min.js
 cp js/portal.js dist/portal.js
+# Of ECharts only what chart.js draws with.
+npx --no-install esbuild js/chart.js --bundle --minify --format=esm --target=es2020 --legal-comments=none \
+  --log-level=warning --outfile=dist/chart.js
 cp img/seal.svg dist/seal.svg
 
 {
@@ -31,6 +34,25 @@ cp img/seal.svg dist/seal.svg
   echo "   https://github.com/bigskysoftware/htmx"
   echo
   cat node_modules/htmx.org/LICENSE
+  echo
+  echo "== echarts $(node -p 'require("./node_modules/echarts/package.json").version') (parts of chart.js)"
+  echo "   https://github.com/apache/echarts"
+  echo
+  cat node_modules/echarts/NOTICE
+  echo
+  echo
+  cat node_modules/echarts/LICENSE node_modules/echarts/licenses/LICENSE-d3
+  echo
+  echo "== zrender $(node -p 'require("./node_modules/zrender/package.json").version') (parts of chart.js)"
+  echo "   https://github.com/ecomfe/zrender"
+  echo
+  cat node_modules/zrender/LICENSE
+  echo
+  echo
+  echo "== tslib $(node -p 'require("./node_modules/tslib/package.json").version') (parts of chart.js)"
+  echo "   https://github.com/microsoft/tslib"
+  echo
+  cat node_modules/tslib/LICENSE.txt
 } >dist/LICENSES.txt
 
 # The accessibility checker of the browser tests; never served.
