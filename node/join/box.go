@@ -6,15 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"tongban/node/exit"
 	"tongban/node/trust"
 )
-
-// dialTimeout is for one address of the token: poor lines need some seconds.
-const dialTimeout = 5 * time.Second
 
 // ErrOtherAuthority is returned when whoever answers at the token's address is not the
 // token's division: a wrong address, an old token, or somebody in between.
@@ -42,35 +38,12 @@ func Ask(ctx context.Context, t Token, r Request, now func() time.Time) (Answer,
 }
 
 func askAt(ctx context.Context, t Token, r Request, address string, now func() time.Time) (Answer, error) {
-	dialer := tls.Dialer{
-		NetDialer: &net.Dialer{Timeout: dialTimeout},
-		Config: &tls.Config{
-			MinVersion:         tls.VersionTLS13,
-			NextProtos:         []string{ProtocolName},
-			InsecureSkipVerify: true, // VerifyConnection pins the authority.
-			Time:               now,
-			VerifyConnection:   func(s tls.ConnectionState) error { return t.verify(s, now()) },
-		},
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return Answer{}, explainDial(err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-
-	r.Time = now()
-	if err := writeMessage(conn, r); err != nil {
-		return Answer{}, err
-	}
+	verify := func(s tls.ConnectionState) error { return t.verify(s, now()) }
 	var got reply
-	if err := readMessage(conn, &got); err != nil {
-		return Answer{}, fmt.Errorf("the connection broke before the answer came; if this goes on, use a new token: %w", err)
-	}
+	err := Exchange(ctx, address, ProtocolName, verify, now, func() any { r.Time = now(); return r }, &got)
 	switch {
+	case err != nil:
+		return Answer{}, err
 	case got.Refusal != nil:
 		return Answer{}, got.Refusal
 	case got.Answer == nil:
@@ -98,21 +71,11 @@ func (t Token) verify(s tls.ConnectionState, now time.Time) error {
 	roots := x509.NewCertPool()
 	roots.AddCert(authority)
 	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now})
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return fmt.Errorf("its certificate is valid from %s to %s, and this box's clock says %s; set the clock",
-			s.PeerCertificates[0].NotBefore.Format(time.RFC3339), s.PeerCertificates[0].NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	if told, expired := ExplainExpiry(err, s.PeerCertificates[0], now); expired {
+		return told
 	}
 	if err != nil {
 		return ErrOtherAuthority
 	}
 	return nil
-}
-
-func explainDial(err error) error {
-	var alert tls.AlertError
-	if errors.As(err, &alert) || errors.As(err, new(tls.RecordHeaderError)) {
-		return fmt.Errorf("what answers is not a node port of tongban: %w", err)
-	}
-	return err
 }

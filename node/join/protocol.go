@@ -1,13 +1,10 @@
 package join
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -17,12 +14,6 @@ import (
 const (
 	// version of the protocol; a node answers another one with Version.
 	version = 1
-	// maxMessage bounds a request or an answer, bytes.
-	maxMessage = 256 << 10
-	// patience is how long one exchange may take; a leader change fits in.
-	patience = 30 * time.Second
-	// askWithin is how long a box may take to ask once it is connected.
-	askWithin = 5 * time.Second
 	// MaxSkew is how far a joining box's clock may be off: certificates, sessions and
 	// audit times tolerate so much.
 	MaxSkew = time.Minute
@@ -122,28 +113,21 @@ type reply struct {
 // Serve answers one request on a connection of the join protocol and closes it. The
 // returned error is for the log; it has no secret.
 func Serve(ctx context.Context, conn net.Conn, now func() time.Time, admit Admit) error {
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-
 	var r Request
-	if err := conn.SetReadDeadline(time.Now().Add(askWithin)); err != nil {
-		return fmt.Errorf("read a join message: %w", err)
-	}
-	if err := readMessage(conn, &r); err != nil {
-		return errors.Join(err, writeMessage(conn, reply{Refusal: &Refusal{Reason: Malformed}}))
-	}
-	answer, err := consider(ctx, r, now(), admit)
-	if err == nil {
-		return writeMessage(conn, reply{Answer: &answer})
-	}
-	var refusal *Refusal
-	if !errors.As(err, &refusal) {
-		refusal = &Refusal{Reason: Internal}
-	}
-	return errors.Join(fmt.Errorf("admit node %s: %w", r.Node.ID, err), writeMessage(conn, reply{Refusal: refusal}))
+	return ServeExchange(ctx, conn, &r, func(ctx context.Context, unread error) (any, error) {
+		if unread != nil {
+			return reply{Refusal: &Refusal{Reason: Malformed}}, unread
+		}
+		answer, err := consider(ctx, r, now(), admit)
+		if err == nil {
+			return reply{Answer: &answer}, nil
+		}
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			refusal = &Refusal{Reason: Internal}
+		}
+		return reply{Refusal: refusal}, fmt.Errorf("admit node %s: %w", r.Node.ID, err)
+	})
 }
 
 func consider(ctx context.Context, r Request, now time.Time, admit Admit) (Answer, error) {
@@ -158,27 +142,4 @@ func consider(ctx context.Context, r Request, now time.Time, admit Admit) (Answe
 		return Answer{}, &Refusal{Reason: Unknown}
 	}
 	return admit(ctx, r)
-}
-
-func writeMessage(w io.Writer, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode a join message: %w", err)
-	}
-	if _, err := w.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("send a join message: %w", err)
-	}
-	return nil
-}
-
-// readMessage reads one line of JSON.
-func readMessage(r io.Reader, v any) error {
-	line, err := bufio.NewReader(io.LimitReader(r, maxMessage)).ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("read a join message: %w", err)
-	}
-	if err := json.Unmarshal(line, v); err != nil {
-		return fmt.Errorf("decode a join message: %w", err)
-	}
-	return nil
 }
