@@ -16,7 +16,8 @@ const (
 	ProtocolRaft   = "tongban-raft/1"
 	ProtocolStream = "tongban-stream/1"
 	ProtocolHTTP   = "h2"
-	ProtocolJoin   = "tongban-join/1" // Without a client certificate.
+	ProtocolJoin   = "tongban-join/1"  // Without a client certificate.
+	ProtocolEnrol  = "tongban-enrol/1" // Without a client certificate.
 )
 
 // Errors of the handshake.
@@ -35,7 +36,7 @@ type Knows func(n replication.NodeID, fingerprint string) bool
 
 // Listener makes the TLS configuration of the node port. knows says whether a node is in
 // the directory, and by which certificates; it is asked at every handshake. A connection is either mutual TLS with
-// one of the node protocols, or the join protocol without a client certificate.
+// one of the node protocols, or that of a join or an enrolment without a client certificate.
 func (k *Keys) Listener(knows Knows, now func() time.Time) *tls.Config {
 	base := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -54,10 +55,10 @@ func (k *Keys) Listener(knows Knows, now func() time.Time) *tls.Config {
 		return err
 	}
 	join := base.Clone()
-	join.NextProtos = []string{ProtocolJoin}
+	join.NextProtos = []string{ProtocolJoin, ProtocolEnrol}
 	base.NextProtos = slices.Concat(nodes.NextProtos, join.NextProtos)
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if slices.Equal(hello.SupportedProtos, join.NextProtos) {
+		if len(hello.SupportedProtos) == 1 && slices.Contains(join.NextProtos, hello.SupportedProtos[0]) {
 			return join, nil
 		}
 		return nodes, nil
@@ -109,44 +110,4 @@ func (k *Keys) peer(chain []*x509.Certificate, usage x509.ExtKeyUsage, knows Kno
 		return "", fmt.Errorf("%w: %s, by the certificate with the fingerprint %s", ErrUnknownNode, n, Fingerprint(chain[0]))
 	}
 	return n, nil
-}
-
-// verify checks a peer's certificate and returns the node that it names. The chain's
-// first certificate is the peer's; the others are ignored: there is one root and nothing
-// between.
-func (d Division) verify(root *x509.Certificate, chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) (replication.NodeID, error) {
-	if len(chain) == 0 {
-		return "", ErrNoCertificate
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(root)
-	if _, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
-	}); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrStranger, err)
-	}
-	return d.nodeOf(chain[0])
-}
-
-// nodeOf reads the node from the SANs: exactly one DNS name and one URI, which must agree.
-func (d Division) nodeOf(cert *x509.Certificate) (replication.NodeID, error) {
-	suffix := "." + d.name()
-	if len(cert.DNSNames) != 1 || len(cert.DNSNames[0]) <= len(suffix) {
-		return "", fmt.Errorf("%w: it has not one name below %s", ErrStranger, d.name())
-	}
-	n := replication.NodeID(cert.DNSNames[0][:len(cert.DNSNames[0])-len(suffix)])
-	if err := d.checkNode(cert, n); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrStranger, err)
-	}
-	return n, nil
-}
-
-func (d Division) checkNode(cert *x509.Certificate, n replication.NodeID) error {
-	if len(cert.DNSNames) != 1 || cert.DNSNames[0] != d.DNSName(n) {
-		return fmt.Errorf("its names are %q, not %s", cert.DNSNames, d.DNSName(n))
-	}
-	if len(cert.URIs) != 1 || cert.URIs[0].String() != d.URI(n) {
-		return fmt.Errorf("its URI is %v, not %s", cert.URIs, d.URI(n))
-	}
-	return nil
 }
