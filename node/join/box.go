@@ -68,9 +68,7 @@ func (t Token) verify(s tls.ConnectionState, now time.Time) error {
 	if !t.matches(trust.Fingerprint(authority)) {
 		return ErrOtherAuthority
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(authority)
-	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now})
+	err := trust.VerifyIssued(authority, s.PeerCertificates[0], x509.ExtKeyUsageServerAuth, now)
 	if told, expired := ExplainExpiry(err, s.PeerCertificates[0], now); expired {
 		return told
 	}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,12 +17,9 @@ import (
 	"net/url"
 	"time"
 
+	"tongban/division"
 	"tongban/replication"
 )
-
-// Domain is the DNS domain below which divisions are named; .internal is reserved for
-// private use and is never resolved outside.
-const Domain = "tongban.internal"
 
 const (
 	// AuthorityValid is how long a division's authority lasts.
@@ -33,52 +31,24 @@ const (
 	backdate = 10 * time.Minute
 )
 
-// Division names whom an authority speaks for.
-type Division struct {
-	Code  string // 6 digits.
-	Level string // national, province, city, county
-}
-
-// name is the DNS name that all names of the division end with.
-func (d Division) name() string { return d.Code + "." + Domain }
-
-// DNSName is the DNS SAN of a node's certificate.
-func (d Division) DNSName(n replication.NodeID) string { return string(n) + "." + d.name() }
-
-// URI is the URI SAN of a node's certificate.
-func (d Division) URI(n replication.NodeID) string {
-	return (&url.URL{Scheme: "tongban", Host: d.name(), Path: "/" + d.Level + "/" + string(n)}).String()
-}
-
 // Authority is a division's certificate authority with its key.
 type Authority struct {
 	Division    Division
-	Certificate *x509.Certificate
+	Certificate *x509.Certificate // Self-signed, or as the parent signed it; see As.
+	Valid       time.Duration     // Of the certificates that it issues; 0: CertificateValid.
 	key         *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority that may only issue below the division's name.
+// NewAuthority makes an authority that may only issue below the division's name. Its
+// certificate is self-signed.
 func NewAuthority(d Division, now time.Time) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of the authority: %w", err)
 	}
-	serial, err := newSerial()
+	template, err := authorityTemplate(d, now)
 	if err != nil {
 		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber:                serial,
-		Subject:                     pkix.Name{CommonName: "tongban " + d.Level + " " + d.Code},
-		NotBefore:                   now.Add(-backdate),
-		NotAfter:                    now.Add(AuthorityValid),
-		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid:       true,
-		IsCA:                        true,
-		MaxPathLenZero:              true,
-		PermittedDNSDomainsCritical: true,
-		PermittedDNSDomains:         []string{d.name()},
-		PermittedURIDomains:         []string{d.name()},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -89,6 +59,35 @@ func NewAuthority(d Division, now time.Time) (*Authority, error) {
 		return nil, fmt.Errorf("read the certificate of the authority: %w", err)
 	}
 	return &Authority{Division: d, Certificate: cert, key: key}, nil
+}
+
+// authorityTemplate is the certificate of an authority: constrained to the division's name
+// and what is below it, and to as many authorities below as there are levels.
+func authorityTemplate(d Division, now time.Time) (*x509.Certificate, error) {
+	ref, err := d.Ref()
+	if err != nil {
+		return nil, fmt.Errorf("name an authority: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	deep := int(division.County) - int(ref.Level)
+	return &x509.Certificate{
+		SerialNumber:                serial,
+		Subject:                     pkix.Name{CommonName: "tongban " + d.Level + " " + d.Code},
+		NotBefore:                   now.Add(-backdate),
+		NotAfter:                    now.Add(AuthorityValid),
+		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid:       true,
+		IsCA:                        true,
+		MaxPathLen:                  deep,
+		MaxPathLenZero:              deep == 0,
+		URIs:                        []*url.URL{d.uri()},
+		PermittedDNSDomainsCritical: true,
+		PermittedDNSDomains:         []string{d.DNS()},
+		PermittedURIDomains:         []string{d.DNS(), "." + d.DNS()}, // RFC 5280, 4.2.1.10: the host, and those below.
+	}, nil
 }
 
 // LoadAuthority puts an authority together from its certificate and the key as KeyPEM
@@ -117,13 +116,15 @@ func (a *Authority) Issue(n replication.NodeID, public crypto.PublicKey, now tim
 	if err != nil {
 		return nil, fmt.Errorf("name node %s: %w", n, err)
 	}
-	end := now.Add(CertificateValid - backdate)
+	valid := cmp.Or(a.Valid, CertificateValid)
+	begin := now.Add(-min(backdate, valid/8)) // One that lasts for seconds is not to begin in its second half.
+	end := begin.Add(valid)
 	if end.After(a.Certificate.NotAfter) {
 		end = a.Certificate.NotAfter
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             begin,
 		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

@@ -170,7 +170,11 @@ func Load(data string, d Division, n replication.NodeID) (*Keys, error) {
 	if !k.Key.PublicKey.Equal(k.Certificate.PublicKey) {
 		return nil, exit.Configf("the TLS key in %s does not belong to its certificate; join this box anew", data)
 	}
-	if err := d.checkNode(k.Certificate, n); err != nil {
+	named, err := d.nodeOf(k.Certificate)
+	if err == nil && named != n {
+		err = fmt.Errorf("it is for node %s", named)
+	}
+	if err != nil {
 		return nil, exit.Configf("the certificate in %s is for another node: %w; correct node and division in the configuration", data, err)
 	}
 	return k, nil

@@ -142,7 +142,7 @@ func TestTheNodePortRefusesStrangers(t *testing.T) {
 	n1 := box(t, a, "n1", time.Now())
 	other := authority(t, county) // Same division by name, another key.
 	neighbour := authority(t, trust.Division{Code: "511603", Level: "county"})
-	city := authority(t, trust.Division{Code: "511602", Level: "city"})
+	city := authority(t, trust.Division{Code: "511600", Level: "city"})
 	dial := func(k *trust.Keys) *tls.Config {
 		c := k.Dialer("n1", trust.ProtocolRaft, nil, time.Now)
 		c.VerifyConnection = nil // The attacker does not care who n1 is.
