@@ -86,6 +86,9 @@ func (t *Tenancy) openDatabase(id replication.DatabaseID, founders []replication
 	return service.NewDB(rep, t.o.Record), nil
 }
 
+// Definitions returns all services of the program, as Open got them.
+func (t *Tenancy) Definitions() []service.Definition { return t.defs }
+
 // Division returns the division database.
 func (t *Tenancy) Division() *service.DB { return t.division }
 
