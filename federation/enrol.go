@@ -24,11 +24,11 @@ type Token struct {
 	ID      string
 	Ref     division.Ref // For whom.
 	Secret  []byte       // Request and answer are proved by it.
-	Replace bool         // Another authority may take the place of an active child's.
+	Replace bool         // Another authority may take the place of a child's.
 	Created time.Time    // Filled in by MintToken.
 	Expires time.Time
 	Spent   time.Time // Zero: it can still be used.
-	Request []byte    // SHA-256 of the document that spent it.
+	Request []byte    // What spent it, as SpendToken was told.
 	Answer  []byte    // What that was answered.
 }
 
@@ -61,6 +61,7 @@ type Child struct {
 type Parent struct {
 	Ref      division.Ref
 	Links    []string  // Leaf ports, host:port.
+	Fixed    bool      // Links were given by command; what the parent advertises does not change them.
 	Chain    [][]byte  // DER; this division's authority as the parent signed it first, the anchor last.
 	Enrolled time.Time // Filled in by SetParent.
 }
@@ -131,8 +132,9 @@ func (t Token) Check(now time.Time) error {
 	return nil
 }
 
-// SpendToken uses a token up, and keeps what it was spent on: request is the SHA-256 of the
-// document. Refusals: ErrTokenUnknown and those of Check.
+// SpendToken uses a token up, and keeps what it was spent on and what was answered: who
+// asks the same again is to get the same answer. Refusals: ErrTokenUnknown and those of
+// Check.
 func SpendToken(tx *service.Tx, id string, request, answer []byte) error {
 	t, err := ReadToken(tx, id)
 	if err == nil {
@@ -247,10 +249,10 @@ func SetParent(tx *service.Tx, p Parent) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.Exec(`INSERT INTO federation_parent (id, ref, links, chain, enrolled) VALUES (1, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET links = excluded.links, chain = excluded.chain, ref = excluded.ref,
-			enrolled = CASE WHEN ref = excluded.ref THEN enrolled ELSE excluded.enrolled END`,
-		p.Ref.String(), string(links), string(chain), tx.Now()); err != nil {
+	if err := tx.Exec(`INSERT INTO federation_parent (id, ref, links, fixed, chain, enrolled) VALUES (1, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET links = excluded.links, fixed = excluded.fixed, chain = excluded.chain,
+			ref = excluded.ref, enrolled = CASE WHEN ref = excluded.ref THEN enrolled ELSE excluded.enrolled END`,
+		p.Ref.String(), string(links), p.Fixed, string(chain), tx.Now()); err != nil {
 		return fmt.Errorf("enter the parent %s: %w", p.Ref, err)
 	}
 	return nil
@@ -260,7 +262,8 @@ func SetParent(tx *service.Tx, p Parent) error {
 func ReadParent(q service.Querier) (Parent, bool, error) {
 	var p Parent
 	var ref, links, chain string
-	err := q.QueryRow(`SELECT ref, links, chain, enrolled FROM federation_parent WHERE id = 1`).Scan(&ref, &links, &chain, &p.Enrolled)
+	err := q.QueryRow(`SELECT ref, links, fixed, chain, enrolled FROM federation_parent WHERE id = 1`).
+		Scan(&ref, &links, &p.Fixed, &chain, &p.Enrolled)
 	if errors.Is(err, replication.ErrNoRows) {
 		return Parent{}, false, nil
 	}
@@ -277,4 +280,28 @@ func ReadParent(q service.Querier) (Parent, bool, error) {
 		return Parent{}, false, fmt.Errorf("read the parent's chain: %w", err)
 	}
 	return p, true, nil
+}
+
+// SetLink enters where a node of this division takes links of children, host:port.
+func SetLink(tx *service.Tx, node replication.NodeID, address string) error {
+	return tx.Exec(`INSERT OR REPLACE INTO federation_link (node, address) VALUES (?, ?)`, string(node), address)
+}
+
+// ReadLinks returns where nodes of this division take links of children, host:port; nodes
+// that were removed are among them.
+func ReadLinks(q service.Querier) (map[replication.NodeID]string, error) {
+	rows, err := q.Query(`SELECT node, address FROM federation_link`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	links := map[replication.NodeID]string{}
+	for rows.Next() {
+		var node, address string
+		if err := rows.Scan(&node, &address); err != nil {
+			return nil, err
+		}
+		links[replication.NodeID(node)] = address
+	}
+	return links, rows.Err()
 }
