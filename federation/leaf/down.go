@@ -1,0 +1,379 @@
+package leaf
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"tongban/division"
+	"tongban/federation"
+)
+
+// Limits of the hop down.
+const (
+	// maxLines of one child: three nodes, each with a new connection while an old one is
+	// not yet known to be dead. A further one ends the oldest.
+	maxLines = 8
+	// joinLimit is how long an authorised connection may take to become a leaf.
+	joinLimit = 30 * time.Second
+)
+
+// down is the hop to the children: it accepts their leaf connections.
+type down struct {
+	o     *Options
+	log   *slog.Logger
+	e     *embedded
+	addr  net.Addr
+	calls *calls
+	ctx   context.Context
+	work  sync.WaitGroup // Probes.
+
+	mu       sync.Mutex
+	kicks    int // How often kick was called.
+	children map[string]*child
+}
+
+// child is one that has, or had, a line.
+type child struct {
+	*neighbour
+	token string
+	lines []*line
+	next  int // Which line is tried first.
+}
+
+// line is one leaf connection, from a node of a child.
+type line struct {
+	peer
+	cid    uint64
+	node   string
+	since  time.Time
+	joined bool // It was seen among the leaf connections.
+	kicked bool // To be dropped once it has joined.
+}
+
+func openDown(ctx context.Context, o *Options) (*down, error) {
+	host, port, err := splitAddress(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	d := &down{o: o, log: o.Log, calls: newCalls(), ctx: ctx, children: map[string]*child{}}
+	opts := baseOptions(newNode(o.Self), server.LeafNodeOpts{
+		Host: host, Port: port, NoAdvertise: true, IsolateLeafnodeInterest: true,
+		TLSConfig: o.Server, TLSHandshakeFirst: true, TLSTimeout: handshakeLimit.Seconds(),
+		AuthTimeout: 2 * handshakeLimit.Seconds(), WriteDeadline: writeLimit,
+		Compression: server.CompressionOpts{Mode: server.CompressionOff},
+	})
+	if d.e, err = newEmbedded(opts, d.check, o.Log); err != nil {
+		return nil, err
+	}
+	err = d.e.start(map[string]nats.MsgHandler{
+		"up.*.rq.*":                  d.request,
+		"up.*.rp." + d.e.name + ".*": d.calls.answered,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("leaf: listen for the lines of children on %s: %w", o.Listen, err)
+	}
+	v, err := d.e.server.Varz(nil)
+	if err == nil {
+		d.addr, err = net.ResolveTCPAddr("tcp", net.JoinHostPort(host, strconv.Itoa(v.LeafNode.Port)))
+	}
+	if err != nil {
+		d.e.close()
+		return nil, fmt.Errorf("leaf: find the address that children connect to: %w", err)
+	}
+	return d, nil
+}
+
+// splitAddress reads "host:port", checks that it is free, and writes port 0 as the
+// embedded server does.
+func splitAddress(listen string) (host string, port int, err error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("leaf: the address for the lines of children: %w", err)
+	}
+	l.Close()
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("leaf: the address for the lines of children: %w", err)
+	}
+	if port, err = strconv.Atoi(text); err != nil {
+		return "", 0, fmt.Errorf("leaf: the port of %s is no number", listen)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return host, port, nil
+}
+
+// check authorises a leaf connection by its certificate and gives it the rights of its
+// child, until the certificate ends.
+func (d *down) check(c server.ClientAuthentication) bool {
+	state := c.GetTLSConnectionState()
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return false
+	}
+	for {
+		d.mu.Lock()
+		kicks := d.kicks
+		d.mu.Unlock()
+		ref, err := d.o.Authorize(*state)
+		if err == nil {
+			err = ref.Check()
+		}
+		if err == nil && !strings.HasPrefix(c.GetOpts().Name, token(ref)+"_") {
+			err = errors.New("the server's name is not of the division")
+		}
+		if err != nil {
+			d.log.Warn("a line was refused", "remote", c.RemoteAddress(), "err", err)
+			return false
+		}
+		if d.register(c, state, ref, kicks) {
+			return true
+		}
+	}
+}
+
+// register enters a line; false: a child was kicked since kicks was read, and whether this
+// one is must be asked again.
+func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionState, ref division.Ref, kicks int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kicks != kicks {
+		return false
+	}
+	name := token(ref)
+	k := d.children[name]
+	if k == nil {
+		k = &child{neighbour: newNeighbour(d.ctx, d.o, ref, d.send), token: name}
+		d.children[name] = k
+	}
+	if len(k.lines) >= maxLines {
+		d.drop(k.lines[0])
+	}
+	k.lines = append(k.lines, &line{cid: c.GetID(), node: c.GetOpts().Name, since: time.Now()})
+	c.RegisterUser(&server.User{Username: name, Account: d.e.acc, ConnectionDeadline: state.PeerCertificates[0].NotAfter,
+		Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{"up." + name + ".>"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{"dn." + name + ".>", "dn.all.>"}},
+		}})
+	return true
+}
+
+// request takes a request of a child. It must not wait: those of all children come here.
+func (d *down) request(m *nats.Msg) {
+	part := strings.Split(m.Subject, ".")
+	reply, ok := checkReply(m.Reply, "dn."+part[1]+".rp.")
+	if !ok {
+		d.log.Warn("a child asks for an answer where it may not have one", "child", part[1], "reply", m.Reply)
+		return
+	}
+	d.mu.Lock()
+	var n *neighbour
+	if k := d.children[part[1]]; k != nil {
+		node, _, _ := strings.Cut(m.Reply[len("dn."+part[1]+".rp."):], ".")
+		for _, l := range k.lines {
+			if !l.kicked {
+				n = k.neighbour
+			}
+			if l.node == node {
+				d.calls.hear(&l.peer)
+			}
+		}
+	}
+	d.mu.Unlock()
+	switch {
+	case n == nil: // Kicked meanwhile.
+	case part[3] == kindAlive:
+		d.send(reply, packAnswer(nil, nil))
+	default:
+		n.receive(part[3], reply, m.Data)
+	}
+}
+
+// kindAlive asks whether the line moves; it is answered here.
+const kindAlive = "alive"
+
+func (d *down) send(reply replyTo, data []byte) {
+	if err := d.e.nc.Publish(string(reply), data); err != nil {
+		d.log.Warn("an answer to a child was not sent", "err", err)
+	}
+}
+
+// call asks one node of the child, and the next one if there is no line to the first.
+func (d *down) call(ctx context.Context, to division.Ref, kind string, body []byte) ([]byte, error) {
+	for _, l := range d.order(token(to)) {
+		began := d.calls.clock()
+		answer, err := d.ask(ctx, token(to), l, kind, body)
+		if errors.Is(err, federation.ErrUnreachable) {
+			continue
+		}
+		if errors.Is(err, context.DeadlineExceeded) && l.heard.Load() < began {
+			d.background(func() { d.probe(to, l, began, len(body)) })
+		}
+		return answer, err
+	}
+	return nil, federation.ErrUnreachable
+}
+
+// background runs work that close waits for; none once the hop is closing.
+func (d *down) background(work func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx.Err() == nil {
+		d.work.Go(work)
+	}
+}
+
+func (d *down) ask(ctx context.Context, name string, l *line, kind string, body []byte) ([]byte, error) {
+	subject := "dn." + name + ".rq." + l.node + "." + kind
+	return d.calls.do(ctx, d.e.nc, &l.peer, subject, "up."+name+".rp."+d.e.name+"."+newName(), body)
+}
+
+func (d *down) probe(to division.Ref, l *line, began int64, body int) {
+	d.calls.probe(d.ctx, &l.peer, began, d.o.pace.patience(body), d.o.pace,
+		func(ctx context.Context) error {
+			_, err := d.ask(ctx, token(to), l, kindAlive, nil)
+			return err
+		},
+		func() {
+			d.log.Warn("a line is dropped: it does not move", "division", to.String())
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.drop(l)
+		})
+}
+
+// order returns the lines to a child, in turn, those that move first.
+func (d *down) order(name string) []*line {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.children[name]
+	if k == nil {
+		return nil
+	}
+	var moving, silent []*line
+	k.next++
+	for i := range k.lines {
+		switch l := k.lines[(k.next+i)%len(k.lines)]; {
+		case l.kicked:
+		case l.silent.Load():
+			silent = append(silent, l)
+		default:
+			moving = append(moving, l)
+		}
+	}
+	return append(moving, silent...)
+}
+
+// kick ends all lines of a child, the handlers of its requests, and its queue.
+func (d *down) kick(ref division.Ref) {
+	d.mu.Lock()
+	d.kicks++
+	k := d.children[token(ref)]
+	if k != nil {
+		for _, l := range k.lines {
+			d.drop(l)
+		}
+		old := k.neighbour
+		old.shut()
+		if d.ctx.Err() == nil {
+			d.work.Go(old.close) // Waits for its handlers.
+		}
+		k.neighbour = newNeighbour(d.ctx, d.o, ref, d.send)
+	}
+	d.mu.Unlock()
+}
+
+// drop ends a line. One that has not joined yet is dropped as soon as it has. d.mu is held.
+func (d *down) drop(l *line) {
+	l.kicked = true
+	if err := d.e.server.DisconnectClientByID(l.cid); err == nil {
+		d.calls.breakOff(&l.peer)
+	}
+}
+
+// look brings the lines up to date with what the embedded server has, and notes the
+// children that have one.
+func (d *down) look(connected map[division.Ref]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dropHubs()
+	for _, k := range d.children {
+		kept := k.lines[:0]
+		for _, l := range k.lines {
+			there := d.e.server.GetLeafNode(l.cid) != nil
+			if !there && (l.joined || time.Since(l.since) > joinLimit) {
+				d.calls.breakOff(&l.peer)
+				continue
+			}
+			l.joined = l.joined || there
+			if there && l.kicked {
+				d.drop(l)
+			}
+			if there && !l.kicked && !l.silent.Load() && d.e.acc.SubscriptionInterest("dn."+k.token+".rq."+l.node+"."+kindAlive) {
+				connected[k.ref] = true
+			}
+			kept = append(kept, l)
+		}
+		clear(k.lines[len(kept):])
+		k.lines = kept
+	}
+}
+
+// dropHubs drops children that claim to be the hub of the connection: the library would
+// then take their violations of their rights in silence. d.mu is held.
+func (d *down) dropHubs() {
+	fresh := map[uint64]*child{}
+	for _, k := range d.children {
+		for _, l := range k.lines {
+			if !l.joined && !l.kicked {
+				fresh[l.cid] = k
+			}
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	z, err := d.e.server.Leafz(nil)
+	if err != nil {
+		return // The server is closing.
+	}
+	for _, info := range z.Leafs {
+		k := fresh[info.ID]
+		if k == nil || !info.IsSpoke {
+			continue
+		}
+		d.log.Warn("a child claims to be the hub and is dropped", "division", k.ref.String())
+		for _, l := range k.lines {
+			if l.cid == info.ID {
+				d.drop(l)
+			}
+		}
+	}
+}
+
+// close ends the hop; d.ctx has ended.
+func (d *down) close() {
+	d.e.close()
+	d.mu.Lock() // After this nobody starts work: d.ctx has ended.
+	children := d.children
+	d.children = map[string]*child{}
+	d.mu.Unlock()
+	d.work.Wait()
+	for _, k := range children {
+		k.close()
+	}
+}
