@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tongban/division"
@@ -83,7 +84,10 @@ type Options struct {
 
 // Federation is one division's part in the tree, on one of its nodes. It is safe for
 // concurrent use.
-type Federation struct{ o Options }
+type Federation struct {
+	o    Options
+	held atomic.Int32 // Mails that wait here for a line.
+}
 
 // New returns a Federation; its work is done by the workers of Definition and by Receive.
 func New(o Options) *Federation {

@@ -41,6 +41,7 @@ var base = []string{
 		reason TEXT NOT NULL DEFAULT '', at_division TEXT NOT NULL DEFAULT '', tried INTEGER, settled INTEGER,
 		receiver TEXT NOT NULL DEFAULT '', reply BLOB)`,
 	`CREATE INDEX IF NOT EXISTS service_outbox_state ON service_outbox (state, seq)`,
+	`CREATE INDEX IF NOT EXISTS service_outbox_receiver ON service_outbox (division, receiver)`,
 	`CREATE TABLE IF NOT EXISTS service_inbox (
 		origin TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
 		reason TEXT NOT NULL, reply BLOB, at INTEGER NOT NULL, PRIMARY KEY (origin, epoch, seq)) WITHOUT ROWID`,
