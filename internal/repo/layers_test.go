@@ -22,7 +22,7 @@ var layers = [][]string{
 // edges are the imports between neighbours; services: types and Read functions, never
 // tables.
 var edges = map[string][]string{
-	"service/cases": {"service/catalog"},
+	"service/cases": {"service/catalog", "service/statistics"},
 	// It measures the same three processes that the demonstration shows.
 	"internal/bench": {"internal/demo"},
 }

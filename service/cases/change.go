@@ -9,6 +9,7 @@ import (
 	"tongban/division/calendar"
 	"tongban/service"
 	"tongban/service/catalog"
+	"tongban/service/statistics"
 )
 
 // Application is what a citizen applies with. It is personal data.
@@ -190,6 +191,7 @@ func allowed(c Case, a Act, cal calendar.Calendar, now time.Time) (Move, error) 
 func (c *Case) move(tx *service.Tx, cal calendar.Calendar, m Move, a Act, content string) error {
 	now := tx.Now()
 	judge := c.Clocks(cal, now).Judge
+	first := c.Decided == nil && slices.Contains(decided, m.To)
 	switch m.Action {
 	case Correct:
 		c.Corrected = true
@@ -218,11 +220,26 @@ func (c *Case) move(tx *service.Tx, cal calendar.Calendar, m Move, a Act, conten
 	if err := c.update(tx, cal); err != nil {
 		return err
 	}
+	if err := c.count(tx, m, first); err != nil {
+		return err
+	}
 	detail := map[string]string{"from": string(m.From), "to": string(m.To), "item": c.Item}
 	if a.Code != "" {
 		detail["code"] = a.Code
 	}
 	return tx.Record(service.Event{What: "cases." + verbOf[m.Action], Subject: c.Number, Who: a.by.Principal, Detail: detail})
+}
+
+// count counts an application when its case is made, and a decision when the case is
+// granted, denied or, without either, closed for the first time.
+func (c *Case) count(tx *service.Tx, m Move, decided bool) error {
+	if m.Action == Submit {
+		return tx.Count(statistics.Applications, c.Item, 1)
+	}
+	if decided {
+		return tx.Count(statistics.Decisions, c.Item, 1)
+	}
+	return nil
 }
 
 // verbOf is the action as the audit writes it: done.

@@ -69,3 +69,19 @@ for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => window.print());
 }
+
+// A button that copies the text beside it, where the browser lets pages do that.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) {
+    continue;
+  }
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = button.dataset.copied;
+    } catch {
+      button.hidden = true; // The text stands beside it.
+    }
+  });
+}

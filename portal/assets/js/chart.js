@@ -1,5 +1,5 @@
-// Draws the picture of each [data-chart]: JSON of {type, categories, series: [{name,
-// values}]}. The same figures stand in the table below it, which is what readers without
+// Draws the picture of each [data-chart]: JSON of {type: "days" or "bar", categories,
+// series: [values]}, with the names of the series in data-names, divided by "|". The same figures stand in the table below it, which is what readers without
 // scripts, and screen readers, use.
 import * as echarts from "echarts/core";
 import { BarChart, LineChart } from "echarts/charts";
@@ -25,7 +25,7 @@ function look() {
   };
 }
 
-function option(data, l) {
+function option(data, names, l) {
   const text = { color: l.muted, fontSize: l.size, fontFamily: l.family };
   const across = data.type === "bar";
   const named = {
@@ -60,8 +60,8 @@ function option(data, l) {
     xAxis: across ? counted : named,
     yAxis: across ? named : counted,
     series: data.series.map((s, i) => ({
-      name: s.name,
-      data: s.values,
+      name: names[i],
+      data: s,
       type: across || i === 0 ? "bar" : "line",
       barMaxWidth: 22,
       symbolSize: 6,
@@ -77,7 +77,7 @@ function draw(element) {
     element.classList.add("tb-chart--" + Math.min(4, Math.ceil(data.categories.length / 8)));
   }
   const chart = echarts.init(element);
-  const show = () => chart.setOption(option(data, look()), true);
+  const show = () => chart.setOption(option(data, element.dataset.names.split("|"), look()), true);
   show();
   new ResizeObserver(() => chart.resize()).observe(element);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
