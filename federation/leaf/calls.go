@@ -53,7 +53,10 @@ func (c *calls) hear(p *peer) {
 
 // do sends one request and waits. Errors as of Server.Call; context errors say that the
 // neighbour did not answer in time.
-func (c *calls) do(ctx context.Context, nc *nats.Conn, p *peer, subject, reply string, body []byte) ([]byte, error) {
+func (c *calls) do(ctx context.Context, e *embedded, p *peer, subject, reply string, body []byte) ([]byte, error) {
+	if !e.acc.SubscriptionInterest(subject) {
+		return nil, federation.ErrUnreachable
+	}
 	w := &call{peer: p, answer: make(chan *nats.Msg, 1)}
 	c.mu.Lock()
 	c.waiting[reply] = w
@@ -64,7 +67,7 @@ func (c *calls) do(ctx context.Context, nc *nats.Conn, p *peer, subject, reply s
 		c.mu.Unlock()
 	}()
 	end, _ := ctx.Deadline()
-	if err := nc.PublishRequest(subject, reply, packRequest(time.Until(end), body)); err != nil {
+	if err := e.nc.PublishRequest(subject, reply, packRequest(time.Until(end), body)); err != nil {
 		return nil, fmt.Errorf("%w: %w", federation.ErrUnreachable, err)
 	}
 	select {
@@ -72,32 +75,25 @@ func (c *calls) do(ctx context.Context, nc *nats.Conn, p *peer, subject, reply s
 		if !ok {
 			return nil, errBroken
 		}
-		if m.Header.Get("Status") == noResponders {
-			return nil, federation.ErrUnreachable
-		}
 		return unpackAnswer(m.Data)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("leaf: no answer: %w", ctx.Err())
 	}
 }
 
-// noResponders is the status that the embedded server answers with when nobody subscribes
-// to the subject of a request.
-const noResponders = "503"
-
-// answered hands an answer to its call. Late and doubled ones have none.
-func (c *calls) answered(m *nats.Msg) {
+// answered hands an answer to its call; false: there is none. Late, doubled and forged
+// answers have none. The subject must be the one that was sent (see genuine).
+func (c *calls) answered(m *nats.Msg) bool {
 	c.mu.Lock()
 	w := c.waiting[m.Subject]
 	delete(c.waiting, m.Subject)
 	c.mu.Unlock()
 	if w == nil {
-		return
+		return false
 	}
-	if m.Header.Get("Status") != noResponders {
-		c.hear(w.peer)
-	}
+	c.hear(w.peer)
 	w.answer <- m
+	return true
 }
 
 // breakOff ends the calls over a line that went down.

@@ -26,6 +26,11 @@ const (
 	maxLines = 8
 	// joinLimit is how long an authorised connection may take to become a leaf.
 	joinLimit = 30 * time.Second
+	// maxStrikes is how many messages of a child may be senseless or too many in a second.
+	// A child that floods has no line for the time of penalty: what it sends would fill
+	// the way that the requests of all children take.
+	maxStrikes = 1000
+	penalty    = time.Minute
 )
 
 // down is the hop to the children: it accepts their leaf connections.
@@ -49,6 +54,10 @@ type child struct {
 	token string
 	lines []*line
 	next  int // Which line is tried first.
+
+	strikes int // Since the second began.
+	second  time.Time
+	barred  time.Time // Until then it may not connect.
 }
 
 // line is one leaf connection, from a node of a child.
@@ -78,7 +87,7 @@ func openDown(ctx context.Context, o *Options) (*down, error) {
 	}
 	err = d.e.start(map[string]nats.MsgHandler{
 		"up.*.rq.*":                  d.request,
-		"up.*.rp." + d.e.name + ".*": d.calls.answered,
+		"up.*.rp." + d.e.name + ".*": d.answer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("leaf: listen for the lines of children on %s: %w", o.Listen, err)
@@ -136,29 +145,38 @@ func (d *down) check(c server.ClientAuthentication) bool {
 		if err == nil && !strings.HasPrefix(c.GetOpts().Name, token(ref)+"_") {
 			err = errors.New("the server's name is not of the division")
 		}
+		if err == nil {
+			err = d.register(c, state, ref, kicks)
+		}
+		if errors.Is(err, errAskAgain) {
+			continue
+		}
 		if err != nil {
 			d.log.Warn("a line was refused", "remote", c.RemoteAddress(), "err", err)
-			return false
 		}
-		if d.register(c, state, ref, kicks) {
-			return true
-		}
+		return err == nil
 	}
 }
 
-// register enters a line; false: a child was kicked since kicks was read, and whether this
-// one is must be asked again.
-func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionState, ref division.Ref, kicks int) bool {
+// errAskAgain: a child was kicked since Authorize was asked.
+var errAskAgain = errors.New("ask again")
+
+// register enters a line. errAskAgain: a child was kicked since kicks was read, and whether
+// this one is must be asked again.
+func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionState, ref division.Ref, kicks int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.kicks != kicks {
-		return false
+		return errAskAgain
 	}
 	name := token(ref)
 	k := d.children[name]
 	if k == nil {
 		k = &child{neighbour: newNeighbour(d.ctx, d.o, ref, d.send), token: name}
 		d.children[name] = k
+	}
+	if wait := time.Until(k.barred); wait > 0 {
+		return fmt.Errorf("%s has sent too much; it may connect again in %s", ref, wait.Round(time.Second))
 	}
 	if len(k.lines) >= maxLines {
 		d.drop(k.lines[0])
@@ -169,15 +187,53 @@ func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionStat
 			Publish:   &server.SubjectPermission{Allow: []string{"up." + name + ".>"}},
 			Subscribe: &server.SubjectPermission{Allow: []string{"dn." + name + ".>", "dn.all.>"}},
 		}})
-	return true
+	return nil
+}
+
+// genuine tells whether the subject is the one that the child published, which says who it
+// is. The embedded server delivers a message with a reply "$JS.ACK.….@<subject>" under
+// that subject, whatever it is; permissions were checked for the other one. Such a message
+// is dropped and cannot be held against anybody.
+func genuine(m *nats.Msg) bool { return !strings.HasPrefix(m.Reply, "$") }
+
+// answer takes an answer of a child.
+func (d *down) answer(m *nats.Msg) {
+	if genuine(m) && !d.calls.answered(m) {
+		d.strike(strings.Split(m.Subject, ".")[1])
+	}
+}
+
+// strike counts a senseless message of a child, and drops one that floods.
+func (d *down) strike(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.children[name]
+	if k == nil {
+		return
+	}
+	if time.Since(k.second) > time.Second {
+		k.second, k.strikes = time.Now(), 0
+	}
+	if k.strikes++; k.strikes != maxStrikes {
+		return
+	}
+	k.barred = time.Now().Add(penalty)
+	d.log.Warn("a child floods and is dropped", "division", k.ref.String(), "penalty", penalty)
+	for _, l := range k.lines {
+		d.drop(l)
+	}
 }
 
 // request takes a request of a child. It must not wait: those of all children come here.
 func (d *down) request(m *nats.Msg) {
+	if !genuine(m) {
+		return
+	}
 	part := strings.Split(m.Subject, ".")
 	reply, ok := checkReply(m.Reply, "dn."+part[1]+".rp.")
 	if !ok {
-		d.log.Warn("a child asks for an answer where it may not have one", "child", part[1], "reply", m.Reply)
+		d.log.Debug("a child asks for an answer where it may not have one", "child", part[1], "reply", m.Reply)
+		d.strike(part[1])
 		return
 	}
 	d.mu.Lock()
@@ -198,8 +254,8 @@ func (d *down) request(m *nats.Msg) {
 	case n == nil: // Kicked meanwhile.
 	case part[3] == kindAlive:
 		d.send(reply, packAnswer(nil, nil))
-	default:
-		n.receive(part[3], reply, m.Data)
+	case !n.receive(part[3], reply, m.Data):
+		d.strike(part[1])
 	}
 }
 
@@ -239,7 +295,7 @@ func (d *down) background(work func()) {
 
 func (d *down) ask(ctx context.Context, name string, l *line, kind string, body []byte) ([]byte, error) {
 	subject := "dn." + name + ".rq." + l.node + "." + kind
-	return d.calls.do(ctx, d.e.nc, &l.peer, subject, "up."+name+".rp."+d.e.name+"."+newName(), body)
+	return d.calls.do(ctx, d.e, &l.peer, subject, "up."+name+".rp."+d.e.name+"."+newName(), body)
 }
 
 func (d *down) probe(to division.Ref, l *line, began int64, body int) {

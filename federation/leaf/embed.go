@@ -55,6 +55,9 @@ func baseOptions(name string, leaf server.LeafNodeOpts) *server.Options {
 		NoSigs:          true,
 		NoSystemAccount: true,
 		Accounts:        []*server.Account{server.NewAccount(accountName)},
+		// Headers would let a child have the server write for it: "Nats-Trace-Dest" names a
+		// subject that is told about the message. We need none.
+		NoHeaderSupport: true,
 		MaxPayload:      maxMessage,
 		MaxControlLine:  4096,
 		MaxSubs:         maxSubscriptions,

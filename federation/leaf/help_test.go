@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -262,6 +261,7 @@ type relay struct {
 	listener net.Listener
 	to       func() string
 	bytes    atomic.Int64
+	count    atomic.Int64 // Connections.
 	frozen   atomic.Bool
 
 	mu    sync.Mutex
@@ -306,6 +306,7 @@ func (r *relay) keep(c net.Conn) bool {
 }
 
 func (r *relay) carry(c net.Conn) {
+	r.count.Add(1)
 	defer c.Close()
 	far, err := net.Dial("tcp", r.to())
 	if err != nil {
@@ -333,9 +334,6 @@ func (r *relay) pump(to, from net.Conn) {
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				return
-			}
 			return
 		}
 	}

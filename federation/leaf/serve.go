@@ -19,6 +19,7 @@ const (
 	maxQueued      = 64      // Requests that wait for one.
 	maxQueuedBytes = 4 << 20 // Of them.
 	maxKinds       = 8       // Kinds that are told apart; a further one is refused.
+	maxRefusals    = 64      // Answers in a second that say that there is no room.
 )
 
 // request is one that was checked and waits for its turn.
@@ -43,8 +44,8 @@ type neighbour struct {
 	mu      sync.Mutex
 	closed  bool
 	lanes   map[string]*lane
-	dropped int // Requests that found no room, since the last word about it.
-	warned  time.Time
+	refused int // Requests that were refused since the second began.
+	second  time.Time
 }
 
 // lane is the requests of one kind.
@@ -74,17 +75,34 @@ func (n *neighbour) shut() {
 	n.mu.Unlock()
 }
 
-// receive queues a request whose reply subject was checked. It never waits: the messages
-// of all neighbours come through it.
-func (n *neighbour) receive(kind string, reply replyTo, data []byte) {
+// receive queues a request whose reply subject was checked. false: it was malformed, or
+// there was no room. It never waits: the messages of all neighbours come through it.
+func (n *neighbour) receive(kind string, reply replyTo, data []byte) bool {
 	wait, body, err := unpackRequest(data)
+	refusal := service.ErrTooMany.With("retry_after", 1)
 	if err != nil || !validKind(kind) {
-		n.send(reply, packAnswer(nil, service.ErrInvalid.With("detail", "a malformed request of kind "+kind)))
-		return
+		refusal = service.ErrInvalid.With("detail", "a malformed request")
+	} else if n.admit(request{kind, reply, body, time.Now().Add(wait)}) {
+		return true
 	}
-	if !n.admit(request{kind, reply, body, time.Now().Add(wait)}) {
-		n.send(reply, packAnswer(nil, service.ErrTooMany.With("retry_after", 1)))
+	if n.mayRefuse(kind) {
+		n.send(reply, packAnswer(nil, refusal))
 	}
+	return false
+}
+
+// mayRefuse limits the answers that a flood gets.
+func (n *neighbour) mayRefuse(kind string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.second) > time.Second {
+		if n.refused > 0 {
+			n.log.Warn("requests of a neighbour were refused: malformed, or more than it may have under way", "kind", kind, "refused", n.refused)
+		}
+		n.second, n.refused = time.Now(), 0
+	}
+	n.refused++
+	return n.refused <= maxRefusals && !n.closed
 }
 
 // admit starts a request or queues it; false: there is no room.
@@ -97,7 +115,7 @@ func (n *neighbour) admit(r request) bool {
 	l := n.lanes[r.kind]
 	if l == nil {
 		if len(n.lanes) >= maxKinds {
-			return n.overflow(r.kind)
+			return false
 		}
 		l = &lane{}
 		n.lanes[r.kind] = l
@@ -108,21 +126,11 @@ func (n *neighbour) admit(r request) bool {
 		return true
 	}
 	if len(l.queue) >= maxQueued || l.bytes+len(r.body) > maxQueuedBytes {
-		return n.overflow(r.kind)
+		return false
 	}
 	l.queue = append(l.queue, r)
 	l.bytes += len(r.body)
 	return true
-}
-
-// overflow counts a request that found no room, and says so once a minute. n.mu is held.
-func (n *neighbour) overflow(kind string) bool {
-	n.dropped++
-	if time.Since(n.warned) > time.Minute {
-		n.log.Warn("a neighbour asks for more than it is given", "kind", kind, "refused", n.dropped)
-		n.warned, n.dropped = time.Now(), 0
-	}
-	return false
 }
 
 // run serves a request and those queued after it.

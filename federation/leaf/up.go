@@ -154,7 +154,11 @@ func (u *up) open(every time.Duration) (*session, error) {
 	prefix := "dn." + u.name
 	err = e.start(map[string]nats.MsgHandler{
 		prefix + ".rq." + node + ".*": func(m *nats.Msg) { u.request(s, m) },
-		prefix + ".rp." + node + ".*": u.calls.answered,
+		prefix + ".rp." + node + ".*": func(m *nats.Msg) {
+			if m.Reply == "" {
+				u.calls.answered(m)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -208,7 +212,7 @@ func (u *up) call(ctx context.Context, kind string, body []byte) ([]byte, error)
 }
 
 func (u *up) ask(ctx context.Context, s *session, kind string, body []byte) ([]byte, error) {
-	return u.calls.do(ctx, s.e.nc, &s.peer, "up."+u.name+".rq."+kind, "dn."+u.name+".rp."+s.e.name+"."+newName(), body)
+	return u.calls.do(ctx, s.e, &s.peer, "up."+u.name+".rq."+kind, "dn."+u.name+".rp."+s.e.name+"."+newName(), body)
 }
 
 func (u *up) probe(s *session, began int64, body int) {
