@@ -37,7 +37,7 @@ type Line struct {
 	carrying  sync.WaitGroup // One a pair; grows only while not cut.
 	marked    bool           // The last Cut has ended, at mark.
 	mark      totals
-	crossed   int64          // While cut, before that.
+	crossed   int64 // While cut, before that.
 
 	read, written [2]atomic.Int64 // By direction.
 	refused       atomic.Int64
