@@ -96,6 +96,7 @@ type admission struct {
 func (n *Node) prepare(ctx context.Context, r join.Request, gone int) (*admission, error) {
 	a := &admission{node: tenancy.Node{ID: r.Node.ID, Address: r.Node.Address, Web: r.Node.Web, Recipient: r.Node.Recipient}}
 	var recovery []byte
+	var chain []*x509.Certificate
 	err := n.division().View(ctx, replication.Leader, func(v *service.View) (err error) {
 		if a.nodes, err = tenancy.ReadNodes(v); err != nil {
 			return err
@@ -103,7 +104,10 @@ func (n *Node) prepare(ctx context.Context, r join.Request, gone int) (*admissio
 		if a.before, err = tenancy.Secret(v, secretAuthority); err != nil {
 			return err
 		}
-		recovery, err = tenancy.Secret(v, secretRecovery)
+		if recovery, err = tenancy.Secret(v, secretRecovery); err != nil {
+			return err
+		}
+		chain, err = chainOf(v)
 		return err
 	})
 	if errors.Is(err, replication.ErrNoRows) {
@@ -131,6 +135,9 @@ func (n *Node) prepare(ctx context.Context, r join.Request, gone int) (*admissio
 		return nil, &join.Refusal{Reason: join.Malformed, Detail: "the name of the node"}
 	}
 	if a.authority, err = n.keys.OpenAuthority(a.before); err != nil {
+		return nil, err
+	}
+	if a.authority, err = a.authority.As(chain); err != nil {
 		return nil, err
 	}
 	secret, err := a.authority.KeyPEM()

@@ -216,7 +216,7 @@ func TestACertificateThatTheDivisionDidNotIssueIsRefused(t *testing.T) {
 	secret, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	must(t, err)
 	for name, like := range map[string]*x509.Certificate{"its own name": stolen.Certificate, "the first node's": first.Certificate} {
-		forger := *stolen
+		forger := &trust.Keys{Division: stolen.Division, Node: stolen.Node, Authority: stolen.Authority}
 		forger.Key, err = trust.NewKey()
 		must(t, err)
 		der, err := x509.CreateCertificate(rand.Reader, like, authority.Certificate, forger.Key.Public(), secret)
@@ -226,7 +226,7 @@ func TestACertificateThatTheDivisionDidNotIssueIsRefused(t *testing.T) {
 		if forger.Certificate.SerialNumber.Cmp(like.SerialNumber) != 0 {
 			t.Fatal("the forgery has another serial number")
 		}
-		if status, err := request(t, &forger, address, "/node/applied"); err == nil {
+		if status, err := request(t, forger, address, "/node/applied"); err == nil {
 			t.Errorf("with a forged certificate in %s the box got %d", name, status)
 		}
 	}

@@ -18,12 +18,13 @@ import (
 // What changes the division's own records (nodes, tokens, secrets) runs at the leader of
 // the division database: here, or over the node port as POST /node/<name>.
 const (
-	orderAdmit  = "admit"  // A box wants to join.
-	orderToken  = "token"  // A token was minted.
-	orderRemove = "remove" // A node leaves for good.
-	orderMove   = "move"   // A node has new addresses.
-	orderFound  = "found"  // The first node brings what init made.
-	orderBackup = "backup" // A backup was made.
+	orderAdmit   = "admit"   // A box wants to join.
+	orderToken   = "token"   // A token was minted.
+	orderRemove  = "remove"  // A node leaves for good.
+	orderMove    = "move"    // A node has new addresses.
+	orderFound   = "found"   // The first node brings what init made.
+	orderBackup  = "backup"  // A backup was made.
+	orderCertify = "certify" // A node needs its next certificate.
 )
 
 const (
@@ -41,7 +42,7 @@ func (n *Node) orders() map[string]order {
 	return map[string]order{
 		orderAdmit: n.admit, orderToken: n.mintToken, orderRemove: n.removeNode,
 		orderMove: n.moveNode, orderFound: n.enterFounding,
-		orderBackup: n.noteBackup,
+		orderBackup: n.noteBackup, orderCertify: n.certify,
 	}
 }
 

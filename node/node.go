@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tongban/division"
+	"tongban/node/certs"
 	"tongban/node/config"
 	"tongban/node/exit"
 	"tongban/node/members"
@@ -39,6 +40,10 @@ type Options struct {
 	Now   service.Clock // time.Now. The only clock of the program.
 	Fast  bool          // Short timings, for nodes of one machine in tests.
 	Ready func()        // Called once when all doors are open.
+
+	CertificateValid time.Duration // 397 days: of the certificates that this node issues when it leads.
+	CertificateCheck time.Duration // 10 min: how often it looks whether to renew its own.
+
 	// Admin adds what higher layers serve on the admin socket; nil: nothing.
 	Admin func(n *Node, mux *http.ServeMux)
 }
@@ -92,6 +97,7 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 	if n.keys, err = trust.Load(cfg.Data, divisionOf(cfg), cfg.Node); err != nil {
 		return nil, err
 	}
+	certs.Restore(cfg.Data, n.keys)
 	if n.book, err = members.OpenBook(filepath.Join(cfg.Data, fileBook)); err != nil {
 		return nil, err
 	}

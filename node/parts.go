@@ -229,8 +229,8 @@ func (n *Node) openTenancy() (stop func(), err error) {
 	n.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(n.groupCx)
-	done := make(chan struct{}, 3)
-	for _, run := range []func(context.Context) error{tree.Run, n.followNodes, n.enter} {
+	done := make(chan struct{}, 4)
+	for _, run := range []func(context.Context) error{tree.Run, n.followNodes, n.enter, n.keepCertificate} {
 		n.group.Go(func() error {
 			defer func() { done <- struct{}{} }()
 			return run(ctx)

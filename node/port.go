@@ -145,7 +145,7 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 		return
 	}
 	from, err := p.keys.Peer(state)
-	if err != nil || !p.track(raw, from) || !p.knows(from, trust.Fingerprint(state.PeerCertificates[0])) { // Again: it was removed before it was on the list.
+	if err != nil || !p.track(raw, from) || !p.keys.Believed(state, p.knows, p.now()) { // Again: it was removed before it was on the list.
 		_ = raw.Close()
 		return
 	}

@@ -49,14 +49,14 @@ func (n *Node) preflight() error {
 
 // checkClock refuses a clock that is before what certainly happened already.
 func (n *Node) checkClock() error {
-	now := n.now()
-	if now.Before(n.keys.Certificate.NotBefore) {
+	now, certificate := n.now(), n.keys.TLS().Leaf
+	if now.Before(certificate.NotBefore) {
 		return exit.Errorf(exit.Failed, "this box's clock says %s, but its certificate is from %s; set the clock",
-			now.UTC().Format(time.RFC3339), n.keys.Certificate.NotBefore.UTC().Format(time.RFC3339))
+			now.UTC().Format(time.RFC3339), certificate.NotBefore.UTC().Format(time.RFC3339))
 	}
-	if now.After(n.keys.Certificate.NotAfter) {
-		return exit.Errorf(exit.Failed, "the certificate of this node ended on %s; if the clock (%s) is right, remove the node and join the box anew",
-			n.keys.Certificate.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
+	if now.After(certificate.NotAfter) {
+		return exit.Errorf(exit.Failed, "the certificate of this node ended on %s while it was off, and no other node believes it any more; if the clock (%s) is right, run `tongban node remove` on another box and join this one anew",
+			certificate.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
 	}
 	path := filepath.Join(n.cfg.Data, "db", filepath.FromSlash(string(tenancy.DivisionDatabase)), "state.db")
 	if _, err := os.Stat(path); err != nil {

@@ -102,8 +102,8 @@ func (n *Node) Status(ctx context.Context) Status {
 	s := Status{
 		Node: n.cfg.Node, Division: n.site, Version: Version(), PID: os.Getpid(), Started: n.started,
 		Uptime: int64(now.Sub(n.started).Seconds()), Clock: now, Web: webURL(n.cfg), Peer: advertised(n.cfg.Peer), Data: n.cfg.Data,
-		Certificate: CertificateStatus{NotAfter: n.keys.Certificate.NotAfter,
-			Days: int(n.keys.Certificate.NotAfter.Sub(now).Hours() / 24)},
+		Certificate: CertificateStatus{NotAfter: n.keys.TLS().Leaf.NotAfter,
+			Days: int(n.keys.TLS().Leaf.NotAfter.Sub(now).Hours() / 24)},
 		Peers: []PeerStatus{}, Databases: []DatabaseStatus{}, Problems: []string{},
 	}
 	s.Disk, _ = diskOf(n.cfg.Data)

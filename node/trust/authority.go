@@ -172,6 +172,24 @@ func RequestKey(der []byte) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
+// RequestFor is RequestKey of a request that asks for exactly one DNS name.
+func RequestFor(der []byte, name string) (*ecdsa.PublicKey, error) {
+	key, err := RequestKey(der)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate request: %w", err)
+	}
+	if len(csr.DNSNames) != 1 || csr.DNSNames[0] != name ||
+		len(csr.URIs)+len(csr.IPAddresses)+len(csr.EmailAddresses)+len(csr.Subject.Names) > 0 {
+		return nil, fmt.Errorf("the certificate request is for %q, %v, %v and %q, not for %s alone",
+			csr.DNSNames, csr.URIs, csr.IPAddresses, csr.Subject.String(), name)
+	}
+	return key, nil
+}
+
 // NewKey makes the TLS key of a node.
 func NewKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 

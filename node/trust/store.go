@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
@@ -31,7 +33,8 @@ const (
 	fileGossip      = "tls/gossip.key"   // Hex, 32 bytes.
 )
 
-// Keys are what a node keeps in its data folder.
+// Keys are what a node keeps in its data folder. The TLS key and certificate are those that
+// the box came with; TLS returns the present ones. Use and TLS may be called concurrently.
 type Keys struct {
 	Division    Division
 	Node        replication.NodeID
@@ -42,6 +45,8 @@ type Keys struct {
 	Sealed      []byte              // The authority's key, sealed to the nodes and the recovery kit.
 	Recovery    string              // Recipient of the recovery kit.
 	Gossip      []byte              // 32 bytes.
+
+	current atomic.Pointer[tls.Certificate] // See Use; nil: Key and Certificate.
 }
 
 // GossipKeySize is the length of the key that encrypts gossip: AES-256.
@@ -52,16 +57,6 @@ func NewGossipKey() ([]byte, error) {
 	key := make([]byte, GossipKeySize)
 	_, err := rand.Read(key)
 	return key, err
-}
-
-// TLS is the chain that the node shows: its certificate and the authority's, which a
-// joining box compares with its token.
-func (k *Keys) TLS() tls.Certificate {
-	return tls.Certificate{
-		Certificate: [][]byte{k.Certificate.Raw, k.Authority.Raw},
-		PrivateKey:  k.Key,
-		Leaf:        k.Certificate,
-	}
 }
 
 // OpenAuthority unseals the authority's key with the node key.
@@ -180,13 +175,19 @@ func Load(data string, d Division, n replication.NodeID) (*Keys, error) {
 	return k, nil
 }
 
-// Check says whether the keys belong together and to the node, and the certificate is
-// valid at the time.
+// Check says whether the keys belong together and to the node, and the present certificate
+// is valid at the time.
 func (k *Keys) Check(now time.Time) error {
-	if !k.Key.PublicKey.Equal(k.Certificate.PublicKey) {
+	current := k.TLS()
+	return k.check(current.Leaf, current.PrivateKey, now)
+}
+
+func (k *Keys) check(leaf *x509.Certificate, private crypto.PrivateKey, now time.Time) error {
+	key, ok := private.(*ecdsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(leaf.PublicKey) {
 		return errors.New("the certificate is for another key")
 	}
-	n, err := k.peer([]*x509.Certificate{k.Certificate}, x509.ExtKeyUsageServerAuth, nil, now)
+	n, err := k.peer([]*x509.Certificate{leaf}, x509.ExtKeyUsageServerAuth, nil, now)
 	if err != nil {
 		return err
 	}

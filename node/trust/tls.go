@@ -35,12 +35,13 @@ var (
 type Knows func(n replication.NodeID, fingerprint string) bool
 
 // Listener makes the TLS configuration of the node port. knows says whether a node is in
-// the directory, and by which certificates; it is asked at every handshake. A connection is either mutual TLS with
+// the directory, and by which certificates; it is asked at every handshake, also of the
+// certificates that handed over to the one shown. A connection is either mutual TLS with
 // one of the node protocols, or that of a join or an enrolment without a client certificate.
 func (k *Keys) Listener(knows Knows, now func() time.Time) *tls.Config {
 	base := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{k.TLS()},
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.TLS(), nil },
 		SessionTicketsDisabled: true, // A removed node must not come back by a ticket.
 		Time:                   now,
 	}
@@ -71,12 +72,12 @@ func (k *Keys) Listener(knows Knows, now func() time.Time) *tls.Config {
 // any of the authority).
 func (k *Keys) Dialer(to replication.NodeID, protocol string, knows Knows, now func() time.Time) *tls.Config {
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		Certificates:       []tls.Certificate{k.TLS()},
-		NextProtos:         []string{protocol},
-		ServerName:         k.Division.DNSName(to),
-		InsecureSkipVerify: true, // VerifyConnection below verifies, against the division's authority alone.
-		Time:               now,
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return k.TLS(), nil },
+		NextProtos:           []string{protocol},
+		ServerName:           k.Division.DNSName(to),
+		InsecureSkipVerify:   true, // VerifyConnection below verifies, against the division's authority alone.
+		Time:                 now,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			got, err := k.peer(s.PeerCertificates, x509.ExtKeyUsageServerAuth, knows, now())
 			if err != nil {
@@ -93,6 +94,13 @@ func (k *Keys) Dialer(to replication.NodeID, protocol string, knows Knows, now f
 	}
 }
 
+// Believed reports whether the node behind an established connection of Listener is still
+// one of the division.
+func (k *Keys) Believed(s tls.ConnectionState, knows Knows, now time.Time) bool {
+	_, err := k.peer(s.PeerCertificates, x509.ExtKeyUsageClientAuth, knows, now)
+	return err == nil
+}
+
 // Peer returns the node behind an established connection of Listener.
 func (k *Keys) Peer(s tls.ConnectionState) (replication.NodeID, error) {
 	if len(s.PeerCertificates) == 0 {
@@ -106,7 +114,7 @@ func (k *Keys) peer(chain []*x509.Certificate, usage x509.ExtKeyUsage, knows Kno
 	if err != nil {
 		return "", err
 	}
-	if knows != nil && !knows(n, Fingerprint(chain[0])) {
+	if knows != nil && !k.believed(n, chain, knows, now) {
 		return "", fmt.Errorf("%w: %s, by the certificate with the fingerprint %s", ErrUnknownNode, n, Fingerprint(chain[0]))
 	}
 	return n, nil

@@ -62,7 +62,14 @@ func authority(t *testing.T, d trust.Division) *trust.Authority {
 // shake makes a handshake between a client and n1's node port and returns both errors.
 func shake(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
-	a, b := net.Pipe()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // A pipe has no buffer: both sides may wait to write.
+	must(t, err)
+	defer l.Close()
+	b, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	a, err := l.Accept()
+	must(t, err)
+	defer a.Close()
 	deadline := time.Now().Add(5 * time.Second)
 	_ = a.SetDeadline(deadline)
 	_ = b.SetDeadline(deadline)
