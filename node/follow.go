@@ -79,10 +79,13 @@ func (n *Node) enterOnce(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil || listed {
+	if err == nil && !listed {
+		err = n.command(ctx, orderMove, moveOrder{Address: self.Address, Web: self.Web}, nil)
+	}
+	if err != nil {
 		return err
 	}
-	return n.command(ctx, orderMove, moveOrder{Address: self.Address, Web: self.Web}, nil)
+	return n.tellLink(ctx)
 }
 
 // States for systemd (sd_notify(3)); without systemd they go nowhere.

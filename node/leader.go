@@ -39,11 +39,11 @@ const (
 type order func(ctx context.Context, from replication.NodeID, in json.RawMessage) (any, error)
 
 func (n *Node) orders() map[string]order {
-	return map[string]order{
+	return n.withEnrolment(map[string]order{
 		orderAdmit: n.admit, orderToken: n.mintToken, orderRemove: n.removeNode,
 		orderMove: n.moveNode, orderFound: n.enterFounding,
 		orderBackup: n.noteBackup, orderCertify: n.certify,
-	}
+	})
 }
 
 // verdict is an order's answer on the wire.

@@ -113,7 +113,7 @@ func (n *Node) openDoors(d *doors) (err error) {
 
 func (n *Node) openEngine() (err error) {
 	tree := tenancy.New(tenancy.Options{}) // Only to know the schemas: the hello is needed before the engine.
-	hello, err := tenancy.EncodeHello(Definitions(tree, n.secure()))
+	hello, err := tenancy.EncodeHello(Definitions(tree, n.secure(), n.site))
 	if err != nil {
 		return err
 	}
@@ -134,6 +134,7 @@ func (n *Node) openPort(l net.Listener, internal *http.Server) {
 	p.admit = func(ctx context.Context, r join.Request) (answer join.Answer, err error) {
 		return answer, n.command(ctx, orderAdmit, r, &answer)
 	}
+	p.enrol = n.enrolAsked
 	n.book.OnRemoval(p.expel)
 	n.port = p
 	mux := http.NewServeMux()
@@ -221,7 +222,7 @@ func (n *Node) openTenancy() (stop func(), err error) {
 		o.Founders = []replication.NodeID{n.cfg.Node}
 	}
 	tree := tenancy.New(o)
-	if err := tree.Open(Definitions(tree, n.secure())); err != nil {
+	if err := tree.Open(Definitions(tree, n.secure(), n.site)); err != nil {
 		return func() {}, err
 	}
 	n.mu.Lock()
@@ -250,7 +251,7 @@ func (n *Node) self() tenancy.Node {
 }
 
 func (n *Node) openWeb(l net.Listener, public *http.Server) error {
-	defs := Definitions(n.tree, n.secure())
+	defs := Definitions(n.tree, n.secure(), n.site)
 	pages, err := portal.New(portal.Options{Site: portal.Site{Site: n.site}, Definitions: defs,
 		SignIn: identity.SignInPath, SignOut: identity.SignOutPath, Log: n.log})
 	if err != nil {

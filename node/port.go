@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tongban/node/enrol"
 	"tongban/node/join"
 	"tongban/node/trust"
 	"tongban/replication"
@@ -25,8 +26,9 @@ const (
 	// one address: who opens many keeps others out no longer.
 	maxHandshakes = 256
 	maxFrom       = 32
-	// maxJoins bounds joining boxes that are served at once, maxJoinsFrom those of one
-	// address: who asks and then says nothing must not keep the others from joining.
+	// maxJoins bounds joining boxes and enrolling divisions that are served at once,
+	// maxJoinsFrom those of one address: who asks and then says nothing must not keep the
+	// others out.
 	maxJoins     = 8
 	maxJoinsFrom = 4
 	// acceptPause follows a failed accept (no file descriptor left).
@@ -42,6 +44,7 @@ type port struct {
 	knows    trust.Knows
 	engine   func(conn net.Conn, from replication.NodeID, protocol string) error
 	admit    join.Admit
+	enrol    enrol.Consider
 	requests *handOver // h2 connections, for the HTTP server.
 
 	ctx    context.Context // Ends with close: of boxes that are joining.
@@ -51,7 +54,7 @@ type port struct {
 	mu      sync.Mutex
 	closed  bool
 	shaking map[string]int                   // Handshakes under way, by address.
-	joining map[string]int                   // Boxes that are joining, by address.
+	joining map[string]int                   // Boxes that join and divisions that enrol, by address.
 	conns   map[*portConn]replication.NodeID // "" while it is not known, or joins.
 	heard   map[replication.NodeID]time.Time
 }
@@ -140,8 +143,12 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 		return
 	}
 	state := conn.ConnectionState()
-	if state.NegotiatedProtocol == trust.ProtocolJoin {
-		p.serveJoin(conn, address)
+	switch state.NegotiatedProtocol {
+	case trust.ProtocolJoin:
+		p.serveStranger(conn, address, func() error { return join.Serve(p.ctx, conn, p.now, p.admit) })
+		return
+	case trust.ProtocolEnrol:
+		p.serveStranger(conn, address, func() error { return enrol.Serve(p.ctx, conn, p.enrol) })
 		return
 	}
 	from, err := p.keys.Peer(state)
@@ -159,15 +166,17 @@ func (p *port) meet(raw *portConn, conn *tls.Conn, address string) {
 	}
 }
 
-func (p *port) serveJoin(conn net.Conn, address string) {
+// serveStranger serves who has no certificate of this division: a box that joins, a
+// division that enrols.
+func (p *port) serveStranger(conn net.Conn, address string, serve func() error) {
 	defer conn.Close()
 	if !p.begin(p.joining, address, maxJoins, maxJoinsFrom) {
-		p.log.Warn("too many boxes join at once", "address", address)
+		p.log.Warn("too many boxes join or divisions enrol at once", "address", address)
 		return
 	}
 	defer p.end(p.joining, address)
-	if err := join.Serve(p.ctx, conn, p.now, p.admit); err != nil {
-		p.log.Warn("refuse a box", "address", conn.RemoteAddr().String(), "err", err)
+	if err := serve(); err != nil {
+		p.log.Warn("refuse a box or a division", "address", conn.RemoteAddr().String(), "err", err)
 	}
 }
 

@@ -27,6 +27,7 @@ type Cluster struct {
 	Recovery  string // age identity of the recovery kit.
 
 	tb    testing.TB
+	level string
 	dir   string
 	opts  node.Options
 	boxes []*box
@@ -52,15 +53,21 @@ func Admin(serve func(n *node.Node, mux *http.ServeMux)) Option {
 	return func(c *Cluster) { c.opts.Admin = serve }
 }
 
-// Division starts a division (Guang'an District, 511602) of n nodes n1 … and returns when
-// all of them are voters of the division database.
+// Place makes it another division than Guang'an District. level is needed where the code
+// has two, empty otherwise.
+func Place(code, level string) Option {
+	return func(c *Cluster) { c.Code, c.level = code, level }
+}
+
+// Division starts a division (Guang'an District, 511602, without Place) of n nodes n1 … and
+// returns when all of them are voters of the division database.
 func Division(tb testing.TB, n int, options ...Option) *Cluster {
 	tb.Helper()
 	c := &Cluster{Code: "511602", tb: tb, dir: tb.TempDir(), opts: node.Options{Fast: true, Log: testLog(tb)}}
 	for _, o := range options {
 		o(c)
 	}
-	first, err := node.Init(node.InitOptions{Dir: filepath.Join(c.dir, "n1"), Division: c.Code, Node: "n1", Addresses: loopback(), Now: c.opts.Now})
+	first, err := node.Init(node.InitOptions{Dir: filepath.Join(c.dir, "n1"), Division: c.Code, Level: c.level, Node: "n1", Addresses: loopback(), Now: c.opts.Now})
 	if err != nil {
 		tb.Fatalf("init the first node: %v", err)
 	}

@@ -1,0 +1,232 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"tongban/division"
+	"tongban/federation"
+	"tongban/node/enrol"
+	"tongban/node/exit"
+	"tongban/node/join"
+	"tongban/node/trust"
+	"tongban/replication"
+	"tongban/service"
+)
+
+const (
+	// DefaultChildTokenValid is how long an enrolment token can be used: it travels to
+	// another house.
+	DefaultChildTokenValid = 72 * time.Hour
+	// MaxChildTokenValid bounds it.
+	MaxChildTokenValid = 30 * 24 * time.Hour
+)
+
+// ChildTokenRequest asks the admin socket for an enrolment token: POST /node/child/token.
+type ChildTokenRequest struct {
+	Code    string `json:"code"`
+	Level   string `json:"level,omitempty"` // Needed where the code has two.
+	Valid   string `json:"valid,omitempty"` // A duration such as "72h"; empty: DefaultChildTokenValid.
+	Replace bool   `json:"replace,omitempty"`
+}
+
+// ChildTokenReply is an enrolment token, shown once.
+type ChildTokenReply struct {
+	Token       string       `json:"token"`
+	Child       division.Ref `json:"child"`
+	Name        string       `json:"name"`        // Of the child, for people.
+	Fingerprint string       `json:"fingerprint"` // Of this division's authority.
+	Expires     time.Time    `json:"expires"`
+	Enrolled    bool         `json:"enrolled"` // The child is one already.
+	Replace     bool         `json:"replace"`  // Another authority may take its place.
+	// LocalPorts and LocalLinks say that no other box reaches the node ports, or the ports
+	// for links, of this division.
+	LocalPorts bool `json:"local_ports"`
+	LocalLinks bool `json:"local_links"`
+}
+
+// ChildList is the children and the tokens that can be used: GET /node/child.
+type ChildList struct {
+	Children []ChildStatus      `json:"children"`
+	Tokens   []ChildTokenStatus `json:"tokens"`
+}
+
+// ChildStatus is about one child.
+type ChildStatus struct {
+	Ref       division.Ref     `json:"ref"`
+	Name      string           `json:"name"` // For people.
+	State     federation.State `json:"state"`
+	Reason    string           `json:"reason,omitempty"` // Of a hold: "duplicate", "operator".
+	Since     time.Time        `json:"since"`
+	Confirmed *time.Time       `json:"confirmed"` // Its figures are as of then; null: nothing was received yet.
+	Age       *int64           `json:"age_s"`
+	Silent    bool             `json:"silent"` // It has not been heard of as it should.
+}
+
+// ChildTokenStatus is about a token that was not used yet; the token itself is not kept.
+type ChildTokenStatus struct {
+	ID      string       `json:"id"`
+	Ref     division.Ref `json:"ref"`
+	Name    string       `json:"name"`
+	Created time.Time    `json:"created"`
+	Expires time.Time    `json:"expires"`
+	Replace bool         `json:"replace"`
+}
+
+// ChildRequest asks the admin socket to hold or free a child: POST /node/child/hold, /free.
+type ChildRequest struct {
+	Child string `json:"child"` // Code, or level/code.
+}
+
+// enrolAdmin adds the verbs of enrolment to what the admin socket serves.
+func (n *Node) enrolAdmin(mux *http.ServeMux) {
+	handle(n, mux, "POST /node/child/token", n.mintChildToken)
+	handle(n, mux, "POST /node/enrol", n.enrolHere)
+	handle(n, mux, "POST /node/child/hold", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
+		return n.orderChild(ctx, orderHold, in)
+	})
+	handle(n, mux, "POST /node/child/free", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
+		return n.orderChild(ctx, orderFree, in)
+	})
+	mux.HandleFunc("GET /node/child", func(rw http.ResponseWriter, r *http.Request) {
+		out, err := n.listChildren(r.Context())
+		n.replyEnrol(rw, err, out)
+	})
+}
+
+// handle serves a verb whose request and answer are JSON.
+func handle[In, Out any](n *Node, mux *http.ServeMux, pattern string, do func(context.Context, In) (Out, error)) {
+	mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
+		var in In
+		if err := json.NewDecoder(http.MaxBytesReader(rw, r.Body, maxOrder)).Decode(&in); err != nil {
+			problem(rw, http.StatusBadRequest, "malformed", "the request is no JSON")
+			return
+		}
+		out, err := do(r.Context(), in)
+		n.replyEnrol(rw, err, out)
+	})
+}
+
+// replyEnrol is reply for errors that have an exit code, and those of the protocol.
+func (n *Node) replyEnrol(rw http.ResponseWriter, err error, out any) {
+	var coded *exit.Error
+	var refusal *join.Refusal
+	switch {
+	case errors.Is(err, errNotYet):
+		problem(rw, http.StatusServiceUnavailable, "starting", "the node is still starting; try again in a moment")
+	case errors.As(err, &refusal) && refusal.Reason == enrol.NoChild:
+		problem(rw, http.StatusNotFound, string(refusal.Reason), refusal.Error())
+	case errors.As(err, &refusal):
+		n.reply(rw, refusal, out)
+	case errors.As(err, &coded) && coded.Code == exit.Usage:
+		problem(rw, http.StatusBadRequest, "usage", coded.Error())
+	case errors.As(err, &coded) && coded.Code == exit.Temporary:
+		problem(rw, http.StatusServiceUnavailable, "unreachable", coded.Error())
+	default:
+		n.reply(rw, err, out)
+	}
+}
+
+func (n *Node) mintChildToken(ctx context.Context, in ChildTokenRequest) (ChildTokenReply, error) {
+	valid := DefaultChildTokenValid
+	var err error
+	if in.Valid != "" {
+		valid, err = time.ParseDuration(in.Valid)
+	}
+	if err != nil || valid < time.Second || valid > MaxChildTokenValid {
+		return ChildTokenReply{}, exit.Usagef("an enrolment token is valid for a time such as 72h, at most %s", MaxChildTokenValid)
+	}
+	child, err := chooseDivision(in.Code, in.Level)
+	if err != nil {
+		return ChildTokenReply{}, err
+	}
+	addresses := []string{advertised(n.cfg.Peer)}
+	for _, p := range n.book.Peers() {
+		if p.ID != n.cfg.Node {
+			addresses = append(addresses, p.Address)
+		}
+	}
+	token, err := enrol.NewToken(n.ref(), child.Ref, trust.Fingerprint(n.keys.Authority), n.now().Add(valid), addresses)
+	if err != nil {
+		return ChildTokenReply{}, err
+	}
+	var done childTokenDone
+	if err := n.command(ctx, orderChildToken, childTokenOrder{Token: federation.Token{ID: token.ID, Ref: child.Ref,
+		Secret: token.Secret, Replace: in.Replace, Expires: token.Expires}}, &done); err != nil {
+		return ChildTokenReply{}, err
+	}
+	return ChildTokenReply{Token: token.String(), Child: child.Ref, Name: child.FullName(), Fingerprint: token.Fingerprint,
+		Expires: token.Expires, Enrolled: done.Enrolled, Replace: in.Replace,
+		LocalPorts: enrol.OnlyHere(token.Addresses), LocalLinks: enrol.OnlyHere(done.Links)}, nil
+}
+
+func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
+	list := ChildList{Children: []ChildStatus{}, Tokens: []ChildTokenStatus{}}
+	db := n.division()
+	if db == nil {
+		return list, errNotYet
+	}
+	now := n.now()
+	err := db.View(ctx, replication.Local, func(v *service.View) error {
+		children, err := federation.ReadChildren(v)
+		if err != nil {
+			return err
+		}
+		fresh, err := federation.ReadFreshness(v, n.ref(), now)
+		if err != nil {
+			return err
+		}
+		tokens, err := federation.ReadTokens(v)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			list.Children = append(list.Children, childStatus(c, fresh[c.Ref], now))
+		}
+		for _, t := range tokens {
+			if now.Before(t.Expires) {
+				list.Tokens = append(list.Tokens, ChildTokenStatus{ID: t.ID, Ref: t.Ref, Name: division.FullName(t.Ref),
+					Created: t.Created, Expires: t.Expires, Replace: t.Replace})
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+func childStatus(c federation.Child, f federation.Freshness, now time.Time) ChildStatus {
+	s := ChildStatus{Ref: c.Ref, Name: division.FullName(c.Ref), State: c.State, Reason: c.Reason, Since: c.Enrolled, Silent: f.Silent}
+	if f.Known {
+		age := int64(max(0, now.Sub(f.AsOf)).Seconds())
+		s.Confirmed, s.Age = &f.AsOf, &age
+	}
+	return s
+}
+
+// orderChild holds or frees the child that a person named, and says how it stands then.
+func (n *Node) orderChild(ctx context.Context, order string, in ChildRequest) (ChildStatus, error) {
+	ref, err := division.ParseRef(in.Child)
+	if err != nil {
+		return ChildStatus{}, exit.Usagef("%w", err)
+	}
+	if err := n.command(ctx, order, childOrder{Ref: ref}, nil); err != nil {
+		return ChildStatus{}, err
+	}
+	s := ChildStatus{Ref: ref, Name: division.FullName(ref), State: federation.Active}
+	if order == orderHold {
+		s.State, s.Reason = federation.Held, federation.HeldOperator
+	}
+	return s, nil
+}
+
+// enrolAsked answers a request of the node port's enrolment protocol.
+func (n *Node) enrolAsked(ctx context.Context, request enrol.Document) (answer enrol.Document, err error) {
+	if err = n.command(ctx, orderEnrol, request, &answer); err != nil {
+		return answer, fmt.Errorf("carry out an enrolment: %w", err)
+	}
+	return answer, nil
+}

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"tongban/division"
+	"tongban/federation"
+	"tongban/node/enrol"
+	"tongban/replication"
+	"tongban/service"
+)
+
+// EnrolRequest asks the admin socket to enrol this division: POST /node/enrol.
+type EnrolRequest struct {
+	Token string `json:"token"`
+	// Links are the addresses at which the parent is reached from here, host:port; empty:
+	// those that the parent advertises.
+	Links  []string `json:"links,omitempty"`
+	DryRun bool     `json:"dry_run,omitempty"` // Check everything, also at the parent, and change nothing.
+}
+
+// EnrolReply is what became of an enrolment.
+type EnrolReply struct {
+	Child  division.Ref `json:"child"`
+	Parent division.Ref `json:"parent"`
+	Name   string       `json:"name"` // Of the parent, for people.
+	Links  []string     `json:"links"`
+	Again  bool         `json:"again"` // It was enrolled there before.
+	DryRun bool         `json:"dry_run"`
+}
+
+// enrolHere makes this division a child of the token's parent. It may be repeated with the
+// same token after any failure.
+func (n *Node) enrolHere(ctx context.Context, in EnrolRequest) (EnrolReply, error) {
+	token, err := enrol.ParseToken(in.Token)
+	if err != nil {
+		return EnrolReply{}, enrol.Refuse(enrol.BadToken, err.Error())
+	}
+	for _, link := range in.Links {
+		if err := enrol.CheckAddress(link); err != nil {
+			return EnrolReply{}, enrol.Refuse(enrol.BadToken, err.Error())
+		}
+	}
+	switch {
+	case token.Child != n.ref():
+		return EnrolReply{}, enrol.Refuse(enrol.OtherDivision, called(token.Child), called(n.ref()))
+	case n.now().After(token.Expires):
+		return EnrolReply{}, enrol.Refuse(enrol.TokenExpired, token.Expires.Format(time.RFC3339))
+	}
+	s, err := n.awaitStanding(ctx)
+	if err != nil {
+		return EnrolReply{}, err
+	}
+	if p := s.parent.Ref; !p.IsZero() && p != token.Parent {
+		return EnrolReply{}, enrol.Refuse(enrol.OtherParent, called(p))
+	}
+	answer, err := n.askParent(ctx, s, token, in.DryRun)
+	if err != nil {
+		return EnrolReply{}, err
+	}
+	parent := federation.Parent{Ref: token.Parent, Links: answer.Links, Chain: answer.Chain}
+	if len(in.Links) > 0 {
+		parent.Links, parent.Fixed = in.Links, true
+	}
+	out := EnrolReply{Child: n.ref(), Parent: parent.Ref, Name: answer.Name, Links: parent.Links,
+		Again: !s.parent.Ref.IsZero(), DryRun: in.DryRun}
+	if in.DryRun {
+		return out, nil
+	}
+	return out, n.command(ctx, orderParent, parentOrder{Parent: parent}, nil)
+}
+
+// askParent sends the request and checks the answer.
+func (n *Node) askParent(ctx context.Context, s standing, t enrol.Token, try bool) (enrol.Answer, error) {
+	var answer enrol.Answer
+	csr, err := s.authority.Request()
+	if err != nil {
+		return answer, err
+	}
+	request, err := enrol.Prove(enrol.ForRequest, t.ID, t.Secret, enrol.Request{Child: n.ref(), Name: n.site.Full, CSR: csr, Try: try})
+	if err != nil {
+		return answer, err
+	}
+	document, err := enrol.Ask(ctx, t, request, n.now)
+	if err != nil {
+		return answer, err
+	}
+	if err := document.Open(enrol.ForAnswer, t.Secret, &answer); err != nil {
+		return answer, enrol.Refuse(enrol.BadAnswer, err.Error())
+	}
+	if try {
+		return answer, nil
+	}
+	return answer, n.checkAnswer(s.authority, t.Parent, answer, n.now())
+}
+
+type parentOrder struct {
+	Parent federation.Parent `json:"parent"`
+}
+
+// enterParent carries out orderParent.
+func (n *Node) enterParent(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
+	var o parentOrder
+	if err := json.Unmarshal(in, &o); err != nil {
+		return nil, err
+	}
+	return nil, n.division().Update(ctx, func(tx *service.Tx) error {
+		have, enrolled, err := federation.ReadParent(tx)
+		if err != nil {
+			return err
+		}
+		if enrolled && have.Ref != o.Parent.Ref {
+			return enrol.Refuse(enrol.OtherParent, called(have.Ref))
+		}
+		if err := federation.SetParent(tx, o.Parent); err != nil {
+			return err
+		}
+		return tx.Record(service.Event{What: "federation.parent_set", Subject: o.Parent.Ref.String(), Who: operator})
+	})
+}

@@ -1,0 +1,276 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"tongban/division"
+	"tongban/federation"
+	"tongban/node/enrol"
+	"tongban/node/join"
+	"tongban/node/trust"
+	"tongban/replication"
+	"tongban/service"
+)
+
+// checkBelow refuses a division that cannot be a child here: one that is not below this
+// one, or that has a nearer parent among the children.
+func (n *Node) checkBelow(q service.Querier, child division.Ref) error {
+	path := division.Path(child)
+	at := slices.IndexFunc(path, func(d division.Division) bool { return d.Ref == n.ref() })
+	if at < 0 || child == n.ref() {
+		return enrol.Refuse(enrol.NotBelow, called(child), called(n.ref()))
+	}
+	for _, between := range path[at+1 : len(path)-1] {
+		_, err := federation.ReadChild(q, between.Ref)
+		if err == nil {
+			return enrol.Refuse(enrol.Nearer, called(between.Ref), called(child))
+		}
+		if !errors.Is(err, federation.ErrNoChild) {
+			return err
+		}
+	}
+	return nil
+}
+
+type childTokenOrder struct {
+	Token federation.Token `json:"token"`
+}
+
+type childTokenDone struct {
+	Enrolled bool     `json:"enrolled"` // The child is one already.
+	Links    []string `json:"links"`    // Where this division's nodes take links.
+}
+
+// enterChildToken carries out orderChildToken.
+func (n *Node) enterChildToken(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
+	var o childTokenOrder
+	if err := json.Unmarshal(in, &o); err != nil {
+		return nil, err
+	}
+	var done childTokenDone
+	err := n.division().Update(ctx, func(tx *service.Tx) error {
+		if err := n.checkBelow(tx, o.Token.Ref); err != nil {
+			return err
+		}
+		var err error
+		if done.Links, err = readLinks(tx); err != nil {
+			return err
+		}
+		_, err = federation.ReadChild(tx, o.Token.Ref)
+		if done.Enrolled = err == nil; err != nil && !errors.Is(err, federation.ErrNoChild) {
+			return err
+		}
+		if err := federation.MintToken(tx, o.Token); err != nil {
+			return err
+		}
+		return tx.Record(service.Event{What: "federation.child_token", Subject: o.Token.Ref.String(), Who: operator,
+			Detail: map[string]string{"token": o.Token.ID}})
+	})
+	return done, err
+}
+
+// enrolChild carries out orderEnrol: in one transaction it spends the token, and enters the
+// child with its authority, which it certified.
+func (n *Node) enrolChild(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
+	var asked enrol.Document
+	if err := json.Unmarshal(in, &asked); err != nil {
+		return nil, enrol.Refuse(enrol.Malformed)
+	}
+	for range admitTries {
+		answer, err := n.tryEnrolChild(ctx, asked)
+		if errors.Is(err, errMoved) {
+			continue
+		}
+		return answer, err
+	}
+	return nil, &join.Refusal{Reason: join.Unavailable}
+}
+
+func (n *Node) tryEnrolChild(ctx context.Context, asked enrol.Document) (enrol.Document, error) {
+	var token federation.Token
+	// First: who has no token learns nothing and costs nothing.
+	err := n.division().View(ctx, replication.Leader, func(v *service.View) (err error) {
+		token, err = federation.ReadToken(v, asked.Token)
+		return err
+	})
+	var r enrol.Request
+	if err == nil {
+		err = asked.Open(enrol.ForRequest, token.Secret, &r)
+	}
+	if err != nil {
+		return enrol.Document{}, enrolRefusal(err, token)
+	}
+	if r.Child != token.Ref {
+		return enrol.Document{}, enrol.Refuse(enrol.OtherDivision, called(token.Ref), called(r.Child))
+	}
+	key, err := trust.RequestKey(r.CSR)
+	if err != nil {
+		return enrol.Document{}, enrol.Refuse(enrol.Malformed)
+	}
+	s, err := n.readStanding(ctx, replication.Leader)
+	if err == nil && len(s.links) == 0 {
+		err = errNotYet // The nodes have not told yet; without links the child could not be one.
+	}
+	if err != nil {
+		return enrol.Document{}, err
+	}
+	e, err := n.prepareChild(s, token, r, key)
+	if err != nil {
+		return enrol.Document{}, err
+	}
+	if r.Try {
+		return e.answer, n.division().View(ctx, replication.Leader, func(v *service.View) error { _, err := e.check(v, n); return err })
+	}
+	err = n.division().Update(ctx, func(tx *service.Tx) error { return e.enter(tx, n) })
+	if err != nil {
+		return enrol.Document{}, enrolRefusal(err, token)
+	}
+	if !e.again {
+		n.log.Info("a division enrolled", "child", r.Child.String())
+	}
+	return e.answer, nil
+}
+
+// enrolment is what is decided outside the transaction, and checked again inside.
+type enrolment struct {
+	s       standing
+	token   federation.Token
+	key     *ecdsa.PublicKey
+	child   federation.Child
+	request []byte // What the token is spent on: by whom, with which key.
+	answer  enrol.Document
+	again   bool // It was answered before.
+}
+
+func (n *Node) prepareChild(s standing, t federation.Token, r enrol.Request, key *ecdsa.PublicKey) (*enrolment, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, enrol.Refuse(enrol.Malformed)
+	}
+	sum := sha256.Sum256(append([]byte(r.Child.String()+"\x00"), der...))
+	e := &enrolment{s: s, token: t, key: key, request: sum[:]}
+	cert, err := s.certify(r.CSR, r.Child, n.now())
+	if err != nil {
+		return nil, err
+	}
+	e.child = federation.Child{Ref: r.Child, Name: s.nameOf(r.Child).DNS(), CA: cert.Raw}
+	body := enrol.Answer{Child: r.Child, Parent: n.ref(), Name: n.site.Full, Links: s.links}
+	if !r.Try {
+		body.Chain = append([][]byte{cert.Raw}, s.chain...)
+	}
+	e.answer, err = enrol.Prove(enrol.ForAnswer, t.ID, t.Secret, body)
+	return e, err
+}
+
+// nameOf is a child as this division's certificates name it.
+func (s standing) nameOf(child division.Ref) trust.Division {
+	return s.authority.Division.Child(string(child.Code), child.Level.String())
+}
+
+func (s standing) certify(csr []byte, child division.Ref, now time.Time) (*x509.Certificate, error) {
+	cert, err := s.authority.SignChild(csr, s.nameOf(child), now)
+	if err != nil {
+		return nil, fmt.Errorf("certify the child %s: %w", child, err)
+	}
+	return cert, nil
+}
+
+// check decides whether the token can be used for this; before: it was, for the same, and
+// this is what was answered.
+func (e *enrolment) check(q service.Querier, n *Node) (before []byte, err error) {
+	t, err := federation.ReadToken(q, e.token.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = t.Check(q.Now())
+	if errors.Is(err, federation.ErrTokenSpent) && bytes.Equal(t.Request, e.request) {
+		return t.Answer, nil
+	}
+	if err != nil {
+		return nil, enrolRefusal(err, t)
+	}
+	if err := n.checkBelow(q, e.child.Ref); err != nil {
+		return nil, err
+	}
+	have, err := federation.ReadChild(q, e.child.Ref)
+	switch {
+	case errors.Is(err, federation.ErrNoChild):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !t.Replace && !isOfKey(have.CA, e.key):
+		return nil, enrol.Refuse(enrol.OtherKey, called(e.child.Ref))
+	}
+	return nil, nil
+}
+
+func (e *enrolment) enter(tx *service.Tx, n *Node) error {
+	before, err := e.check(tx, n)
+	if err != nil {
+		return err
+	}
+	if e.again = before != nil; e.again {
+		return json.Unmarshal(before, &e.answer)
+	}
+	if moved, err := e.s.moved(tx); err != nil || moved {
+		return errors.Join(err, errMoved)
+	}
+	answer, err := json.Marshal(e.answer)
+	if err != nil {
+		return err
+	}
+	if err := federation.SpendToken(tx, e.token.ID, e.request, answer); err != nil {
+		return err
+	}
+	if err := federation.EnterChild(tx, e.child); err != nil {
+		return err
+	}
+	return tx.Record(service.Event{What: "federation.child_enrolled", Subject: e.child.Ref.String(), Who: n.system(),
+		Detail: map[string]string{"token": e.token.ID, "name": e.child.Name}})
+}
+
+// isOfKey reports whether a certificate, DER, is of the public key.
+func isOfKey(der []byte, key *ecdsa.PublicKey) bool {
+	cert, err := x509.ParseCertificate(der)
+	return err == nil && key.Equal(cert.PublicKey)
+}
+
+type childOrder struct {
+	Ref division.Ref `json:"ref"`
+}
+
+// holdChild carries out orderHold.
+func (n *Node) holdChild(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
+	return n.changeChild(ctx, in, "federation.child_held", func(tx *service.Tx, ref division.Ref) error {
+		return federation.HoldChild(tx, ref, federation.HeldOperator)
+	})
+}
+
+// freeChild carries out orderFree.
+func (n *Node) freeChild(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
+	return n.changeChild(ctx, in, "federation.child_freed", federation.FreeChild)
+}
+
+func (n *Node) changeChild(ctx context.Context, in json.RawMessage, what string, change func(tx *service.Tx, ref division.Ref) error) (any, error) {
+	var o childOrder
+	if err := json.Unmarshal(in, &o); err != nil {
+		return nil, err
+	}
+	return nil, n.division().Update(ctx, func(tx *service.Tx) error {
+		if err := change(tx, o.Ref); errors.Is(err, federation.ErrNoChild) {
+			return enrol.Refuse(enrol.NoChild, called(o.Ref))
+		} else if err != nil {
+			return err
+		}
+		return tx.Record(service.Event{What: what, Subject: o.Ref.String(), Who: operator})
+	})
+}
