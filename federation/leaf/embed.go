@@ -19,8 +19,12 @@ const (
 	maxSubscriptions = 64
 	// dialLimit, handshakeLimit: a line of 800 ms a round trip that loses packets needs
 	// seconds where the library grants one.
-	dialLimit      = 15 * time.Second
-	handshakeLimit = 15 * time.Second
+	dialLimit      = 10 * time.Second
+	handshakeLimit = 10 * time.Second
+	// closeLimit is how long close waits. The library's shutdown waits for handshakes that
+	// are under way, which somebody who says nothing makes as long as handshakeLimit; they
+	// end by themselves.
+	closeLimit = time.Second
 	// writeLimit is how long the other side may take nothing. The library cannot go on
 	// with a TLS connection after it, and 1 MiB takes 131 s at 64 kbit/s.
 	writeLimit = 5 * time.Minute
@@ -55,8 +59,8 @@ func baseOptions(name string, leaf server.LeafNodeOpts) *server.Options {
 		NoSigs:          true,
 		NoSystemAccount: true,
 		Accounts:        []*server.Account{server.NewAccount(accountName)},
-		// Headers would let a child have the server write for it: "Nats-Trace-Dest" names a
-		// subject that is told about the message. We need none.
+		// The library acts on headers that come over a line: "Nats-Trace-Dest" names a
+		// subject that is told about the message. We need no headers.
 		NoHeaderSupport: true,
 		MaxPayload:      maxMessage,
 		MaxControlLine:  4096,
@@ -114,12 +118,20 @@ func (e *embedded) start(subscriptions map[string]nats.MsgHandler) (err error) {
 	return e.nc.Flush()
 }
 
+// close ends the lines and the listener.
 func (e *embedded) close() {
 	if e.nc != nil {
 		e.nc.Close()
 	}
-	e.server.Shutdown()
-	e.server.WaitForShutdown()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.server.Shutdown()
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeLimit):
+	}
 }
 
 // clientUser is the name of our client of the embedded server.
