@@ -206,6 +206,12 @@ func mounted(t *testing.T) (*web.Web, *tenancy.Tenancy) {
 // mountedWith is mounted with a log.
 func mountedWith(t *testing.T, log *slog.Logger) (*web.Web, *tenancy.Tenancy) {
 	t.Helper()
+	return mountedAt(t, district, log)
+}
+
+// mountedAt is mountedWith at another division.
+func mountedAt(t *testing.T, site service.Site, log *slog.Logger) (*web.Web, *tenancy.Tenancy) {
+	t.Helper()
 	o := replicationtest.Options(t, "n1")
 	o.HeartbeatTimeout = 20 * time.Millisecond
 	engine, err := replication.Open(o)
@@ -214,7 +220,7 @@ func mountedWith(t *testing.T, log *slog.Logger) (*web.Web, *tenancy.Tenancy) {
 	}
 	tree := tenancy.New(tenancy.Options{Engine: engine, Record: audit.Append, Log: o.Log,
 		Self: tenancy.Node{ID: "n1", Address: "127.0.0.1:1"}, Founders: []replication.NodeID{"n1"}})
-	defs := node.Definitions(tree, false)
+	defs := node.Definitions(tree, false, site)
 	if err := tree.Open(defs); err != nil {
 		t.Fatal(err)
 	}
@@ -242,11 +248,11 @@ func mountedWith(t *testing.T, log *slog.Logger) (*web.Web, *tenancy.Tenancy) {
 	if err := tree.Ready(waiting, "tax"); err != nil {
 		t.Fatal(err)
 	}
-	pages, err := portal.New(portal.Options{Definitions: defs, Site: portal.Site{Site: district}})
+	pages, err := portal.New(portal.Options{Definitions: defs, Site: portal.Site{Site: site}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := web.New(web.Options{Site: district, Definitions: defs, Databases: tree, Portal: pages, Self: "n1", Cookie: "session",
+	w, err := web.New(web.Options{Site: site, Definitions: defs, Databases: tree, Portal: pages, Self: "n1", Cookie: "session",
 		SignIn: "/sign-in", Log: log,
 		Authenticate: func(_ context.Context, _ *service.DB, token string, _ time.Time) (service.Principal, bool, error) {
 			return people(token), false, nil

@@ -6,12 +6,14 @@ import (
 	"tongban/service/cases"
 	"tongban/service/catalog"
 	"tongban/service/identity"
+	"tongban/service/statistics"
 	"tongban/tenancy"
 )
 
 // Definitions are the services of the program. Adding one is a folder below service and
-// a line here. secure says that people come over TLS.
-func Definitions(t *tenancy.Tenancy, secure bool) []service.Definition {
+// a line here. secure says that people come over TLS; site is the division, zero where only
+// the schemas matter.
+func Definitions(t *tenancy.Tenancy, secure bool, site service.Site) []service.Definition {
 	return []service.Definition{
 		t.Definition(),
 		identity.Definition(identity.Options{Secure: secure, Tenants: tenancy.ReadTenants}),
@@ -25,5 +27,6 @@ func Definitions(t *tenancy.Tenancy, secure bool) []service.Definition {
 			}
 			return service.Tenant{}, false
 		}}),
+		statistics.Definition(statistics.Options{Site: site, BasicCode: catalog.BasicCode, Names: catalog.ReadNames}),
 	}
 }
