@@ -11,7 +11,7 @@ func main() {
 		newStatus,
 		newToken,
 		newJoin,
-		newNode,
+		newNode, newChild, newEnrol,
 		newTenant,
 		newItems,
 		newAccount,

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tongban/node"
+	"tongban/node/client"
+	"tongban/node/enrol"
+	"tongban/node/exit"
+)
+
+func newEnrol(a *app) *cobra.Command {
+	var in node.EnrolRequest
+	cmd := &cobra.Command{
+		Use:   "enrol TOKEN",
+		Short: "Make this division a child of another",
+		Long: `Asks the division that made the token (with "tongban child token") to certify this
+division's authority and to be its parent. Run it on any running node of this division.
+TOKEN "-" is read from standard input, so that it does not appear in the list of
+processes. After a failure the same token can be tried again.`,
+		Example: "  tongban enrol - --dry-run < token\n  tongban enrol - --parent 198.51.100.7:7303 < token",
+		Args:    exactArgs("the token"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if in.Token = args[0]; in.Token == "-" {
+				text, err := io.ReadAll(io.LimitReader(a.in, 4096))
+				if err != nil {
+					return fmt.Errorf("read the token: %w", err)
+				}
+				in.Token = string(text)
+			}
+			if _, err := enrol.ParseToken(in.Token); err != nil {
+				return exit.Usagef("%w", err)
+			}
+			for _, link := range in.Links {
+				if err := enrol.CheckAddress(link); err != nil {
+					return exit.Usagef("--parent: %w", err)
+				}
+			}
+			return a.with(func(c *client.Client) error {
+				var reply node.EnrolReply
+				if err := c.Post(cmd.Context(), "/node/enrol", in, &reply); err != nil {
+					return err
+				}
+				if a.asJSON {
+					return a.printJSON(reply)
+				}
+				a.printEnrolled(reply)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringSliceVar(&in.Links, "parent", nil, "host:port at which the parent's port for links is reached from here, if not at the address that it tells; may be repeated")
+	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "check everything, also with the parent, and change nothing")
+	return a.addJSON(a.addDir(cmd))
+}
+
+func (a *app) printEnrolled(reply node.EnrolReply) {
+	verb := "is now enrolled"
+	switch {
+	case reply.DryRun:
+		verb = "can be enrolled"
+	case reply.Again:
+		verb = "was enrolled anew"
+	}
+	fmt.Fprintf(a.out, "This division (%s) %s at %s (%s).\nLine to it: %s\n", reply.Child, verb,
+		clean(reply.Name), reply.Parent, clean(strings.Join(reply.Links, ", ")))
+	if !reply.DryRun && enrol.OnlyHere(reply.Links) {
+		fmt.Fprintf(a.err, "\nThat address is of this machine alone. If the parent is on other boxes, set link.listen there and enrol again,\nor say its address with --parent.\n")
+	}
+}
