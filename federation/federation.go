@@ -85,8 +85,9 @@ type Options struct {
 // Federation is one division's part in the tree, on one of its nodes. It is safe for
 // concurrent use.
 type Federation struct {
-	o    Options
-	held atomic.Int32 // Mails that wait here for a line.
+	o     Options
+	held  atomic.Int32 // Mails that wait here for a line.
+	feeds *feeds
 }
 
 // New returns a Federation; its work is done by the workers of Definition and by Receive.
@@ -97,7 +98,9 @@ func New(o Options) *Federation {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Federation{o: o}
+	f := &Federation{o: o}
+	f.feeds = newFeeds(f.ownFeeds(), o.Definitions)
+	return f
 }
 
 // Receive answers a request that a neighbour sent over the wire to whichever node: it is

@@ -44,6 +44,8 @@ var (
 	ErrOverloaded = errors.New("replication: too many changes are waiting")
 	// ErrTooSlow: the closure used more than Options.MaxClosure. Certainly not applied.
 	ErrTooSlow = errors.New("replication: the change took too long")
+	// ErrTooMuch: the closure wrote more than Options.MaxBatchBytes. Certainly not applied.
+	ErrTooMuch = errors.New("replication: the change writes too much; make several of it")
 	// ErrForbiddenSQL: a statement that replication cannot allow. Certainly not applied.
 	ErrForbiddenSQL = errors.New("replication: this SQL is not allowed")
 	// ErrClosed: the database or engine is closed.

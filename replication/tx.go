@@ -120,7 +120,7 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 	}
 	tx.batch.rec.add(recorded{sql: sql, failure: failure, rowid: res.rowid, changes: res.changes, args: values})
 	if n := tx.batch.rec.unitSize(); n > tx.db.engine.opts.MaxBatchBytes {
-		tx.broken = fmt.Errorf("replication: the update writes more than %d bytes; do it in several", tx.db.engine.opts.MaxBatchBytes)
+		tx.broken = fmt.Errorf("%w: more than %d bytes", ErrTooMuch, tx.db.engine.opts.MaxBatchBytes)
 		return tx.broken
 	}
 	return err
