@@ -42,7 +42,7 @@ type post struct {
 	cut     map[string]bool
 	wire    int // Messages so far, requests and answers.
 	fault   func(n int, m message) fault
-	delay   func() time.Duration
+	delay   func(m message) time.Duration
 }
 
 // message is one that crosses a line.
@@ -74,6 +74,7 @@ type box struct {
 	down   bool
 	stop   context.CancelFunc
 	work   sync.WaitGroup
+	busy   sync.WaitGroup // Messages that it answers.
 	epochs int
 }
 
@@ -201,7 +202,7 @@ func (b *box) shut() {
 	b.p.flip(func() { b.down = true })
 	b.stop()
 	b.work.Wait()
-	b.p.calls.Wait() // What it was asked is not answered after its end.
+	b.busy.Wait()
 	b.p.must(b.div.Close())
 	b.p.must(b.desk.Close())
 }
@@ -330,10 +331,13 @@ func (p *post) outbox(ref division.Ref) map[string]service.Outgoing {
 	return out
 }
 
+// pass lets time go by in the bubble; it takes none outside.
+func pass(d time.Duration) { <-time.After(d) }
+
 // await waits in the bubble's time until is holds.
 func (p *post) await(what string, within time.Duration, is func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(within); !is(); time.Sleep(100 * time.Millisecond) { // Of the bubble: it takes no time.
+	for end := time.Now().Add(within); !is(); pass(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			p.t.Fatalf("it never came that %s; the outbox of %s is %+v", what, west, p.outbox(west))
 		}
@@ -385,7 +389,7 @@ func (l line) cross(m message) fault {
 	n, fault, delay := p.wire, p.fault, p.delay
 	p.mu.Unlock()
 	if delay != nil {
-		time.Sleep(delay())
+		pass(delay(m))
 	}
 	if !l.Connected(m.from) && !l.Connected(m.to) {
 		return dropped
@@ -408,25 +412,26 @@ func (l line) Call(ctx context.Context, to division.Ref, kind string, body []byt
 	out := make(chan reply, 2)
 	p.calls.Go(func() {
 		what := l.cross(message{l.b.ref, to, false, body})
-		times := 1
 		switch what {
 		case dropped:
 			return
-		case doubled:
-			times = 2
 		case garbled:
 			body = garble(body)
 		}
-		for range times {
-			answer, err := p.boxes[to].f.Receive(p.ctx, l.b.ref, kind, body)
+		once := func() {
+			answer, err := p.boxes[to].receive(l.b.ref, kind, body)
 			switch l.cross(message{to, l.b.ref, true, answer}) {
 			case dropped:
-				continue
+				return
 			case garbled:
 				answer = garble(answer)
 			}
 			out <- reply{answer, err}
 		}
+		if what == doubled {
+			p.calls.Go(once)
+		}
+		once()
 	})
 	select {
 	case r := <-out:
@@ -434,6 +439,13 @@ func (l line) Call(ctx context.Context, to division.Ref, kind string, body []byt
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// receive is what a node does with a message; it does not end before it has answered.
+func (b *box) receive(from division.Ref, kind string, body []byte) ([]byte, error) {
+	b.busy.Add(1)
+	defer b.busy.Done()
+	return b.f.Receive(b.p.ctx, from, kind, body)
 }
 
 // garble alters what a relay could alter: a letter of the sealed part.
