@@ -22,6 +22,7 @@ func (f *Federation) Definition() service.Definition {
 		Workers: []service.Worker{
 			{Name: "feeds", Scope: service.DivisionScope, Every: time.Second, Do: f.runFeeds},
 			{Name: "mail", Scope: service.TenantScope, Every: time.Second, Do: f.runMail},
+			{Name: "trust", Scope: service.DivisionScope, Every: time.Second, Do: f.runTrust},
 		},
 	}
 }

@@ -73,6 +73,7 @@ type Options struct {
 	Definitions func() []service.Definition // All services of the program: their feeds and mails.
 	Wire        Wire                        // Required.
 	Letters     Letters                     // Required.
+	Trust       Trust                       // nil: certificates stay as they are, and none are signed.
 	// Web is the URL of this division's portal now.
 	Web func() string
 	// Lead has the leader of a database, here or on another node, run Serve with the same
@@ -88,6 +89,7 @@ type Federation struct {
 	o     Options
 	held  atomic.Int32 // Mails that wait here for a line.
 	feeds *feeds
+	asked chan struct{} // The parent wants this division to ask for its certificate.
 }
 
 // New returns a Federation; its work is done by the workers of Definition and by Receive.
@@ -98,7 +100,7 @@ func New(o Options) *Federation {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	f := &Federation{o: o}
+	f := &Federation{o: o, asked: make(chan struct{}, 1)}
 	f.feeds = newFeeds(f.ownFeeds(), o.Definitions)
 	return f
 }
@@ -122,6 +124,8 @@ func (f *Federation) Serve(ctx context.Context, id replication.DatabaseID, kind 
 		return f.serveFeed(ctx, from, body)
 	case KindMail:
 		return f.serveMail(ctx, id, from, body)
+	case KindTrust:
+		return f.serveTrust(ctx, from, body)
 	}
 	return nil, service.ErrInvalid.With("detail", "a request of an unknown kind: "+kind)
 }
