@@ -47,6 +47,7 @@
 //	timeline    a slice whose elements have Title, State (done current todo bad), At, Note
 //	summary     Rows (list of args Key, Value, Note)
 //	notice      Text, Kind (success)
+//	copy        a string; in code, with a button that copies it, shown where scripts run
 //	print       nothing; a button that prints, shown where scripts run
 //
 // A table stands in <div class="tb-table" role="region" tabindex="0" aria-labelledby=…>

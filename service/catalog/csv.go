@@ -45,12 +45,14 @@ var (
 	ErrTooManyRows = service.Refuse(service.TooLarge, "catalog.too_many_rows")      // Params: max.
 )
 
-// columns are the names of a column, the first as the export writes it. The first four
-// are mandatory.
-var columns = []struct {
+// column is a column of an import format: its names, the first as exports write it.
+type column[T any] struct {
 	names []string
-	field func(r *Row) *string
-}{
+	field func(r *T) *string
+}
+
+// columns are those of the items. The first four are mandatory.
+var columns = []column[Row]{
 	{[]string{"department", "部门", "部门名称", "实施主体"}, func(r *Row) *string { return &r.Department }},
 	{[]string{"item_name", "事项名称"}, func(r *Row) *string { return &r.Name }},
 	{[]string{"item_code_local", "实施编码", "事项编码"}, func(r *Row) *string { return &r.Code }},
@@ -69,34 +71,18 @@ const mandatoryColumns = 4
 // costs another. It returns ErrNoHeader, ErrEncoding when no line with Chinese text is
 // UTF-8, ErrTooManyRows, or the reader's error.
 func ParseCSV(r io.Reader) ([]Row, error) {
-	lines := lineReader{r: bufio.NewReaderSize(r, MaxRow)}
-	first, err := lines.next()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if bytes.HasPrefix(first.text, []byte{0xff, 0xfe}) || bytes.HasPrefix(first.text, []byte{0xfe, 0xff}) {
-		return nil, ErrEncoding
-	}
-	head, err := readHeader(bytes.TrimPrefix(first.text, []byte("\ufeff")))
-	if err != nil {
-		return nil, err
-	}
 	var rows []Row
-	for {
-		row, blank, err := head.read(&lines)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if blank {
-			continue
-		}
-		if len(rows) == MaxRows {
-			return nil, ErrTooManyRows.With("max", MaxRows)
+	err := readCSV(r, columns, mandatoryColumns, MaxRows, func(rec record, fill func(row *Row)) {
+		row := Row{Line: rec.line, Raw: rec.raw, Reasons: rec.reasons}
+		fill(&row)
+		if hasKind(rec.reasons, Quotes) {
+			name, _, _ := strings.Cut(rec.raw, ",")
+			row.Department = clean(strings.Trim(name, `" `))
 		}
 		rows = append(rows, row)
+	})
+	if err != nil {
+		return nil, err
 	}
 	if allForeign(rows) {
 		return nil, ErrEncoding
@@ -106,17 +92,56 @@ func ParseCSV(r io.Reader) ([]Row, error) {
 	return rows, nil
 }
 
-// header says which field of a Row each column is.
-type header struct {
-	fields []func(r *Row) *string // nil: a column that is not read.
+// readCSV calls row for every line below the header that is not blank, or several when a
+// quoted field contains line ends; fill puts its fields where the columns say.
+func readCSV[T any](r io.Reader, columns []column[T], mandatory, limit int, row func(rec record, fill func(row *T))) error {
+	lines := lineReader{r: bufio.NewReaderSize(r, MaxRow)}
+	first, err := lines.next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if bytes.HasPrefix(first.text, []byte{0xff, 0xfe}) || bytes.HasPrefix(first.text, []byte{0xfe, 0xff}) {
+		return ErrEncoding
+	}
+	fields, err := readHeader(bytes.TrimPrefix(first.text, []byte("\ufeff")), columns, mandatory)
+	if err != nil {
+		return err
+	}
+	used := make([]bool, len(fields))
+	for i, f := range fields {
+		used[i] = f != nil
+	}
+	for n := 0; ; {
+		rec, blank, err := readRecord(&lines, used)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if blank {
+			continue
+		}
+		if n++; n > limit {
+			return ErrTooManyRows.With("max", limit)
+		}
+		row(rec, func(row *T) {
+			for i, value := range rec.fields {
+				if i < len(used) && used[i] {
+					*fields[i](row) = value
+				}
+			}
+		})
+	}
 }
 
-func readHeader(line []byte) (header, error) {
+// readHeader says which field each column is; nil: a column that is not read.
+func readHeader[T any](line []byte, columns []column[T], mandatory int) ([]func(r *T) *string, error) {
 	names, err := csv.NewReader(bytes.NewReader(line)).Read()
 	if err != nil || !utf8.Valid(line) {
 		names = nil
 	}
-	h := header{fields: make([]func(r *Row) *string, len(names))}
+	fields := make([]func(r *T) *string, len(names))
 	var missing []string
 	for i, column := range columns {
 		at := -1
@@ -127,70 +152,67 @@ func readHeader(line []byte) (header, error) {
 			}
 		}
 		if at >= 0 {
-			h.fields[at] = column.field
-		} else if i < mandatoryColumns {
+			fields[at] = column.field
+		} else if i < mandatory {
 			missing = append(missing, column.names[0])
 		}
 	}
 	if missing != nil {
-		return h, ErrNoHeader.With("missing", strings.Join(missing, ", "))
+		return nil, ErrNoHeader.With("missing", strings.Join(missing, ", "))
 	}
-	return h, nil
+	return fields, nil
 }
 
-// read reads the next record: a line, or several when a quoted field contains line ends.
-func (h header) read(lines *lineReader) (row Row, blank bool, err error) {
+// record is a line as it was read.
+type record struct {
+	line    int
+	fields  []string // Cleaned; nil: it could not be read.
+	raw     string   // Its beginning, when something is wrong with it.
+	reasons []Reason
+}
+
+func readRecord(lines *lineReader, used []bool) (rec record, blank bool, err error) {
 	first, err := lines.next()
 	if err != nil {
-		return Row{}, false, err
+		return rec, false, err
 	}
-	row.Line = first.number
+	rec.line = first.number
 	text := first.text
 	if first.tooLong {
-		row.Raw = rawOf(text)
-		row.Reasons = []Reason{because(Oversized, "max", MaxRow)}
-		return row, false, nil
+		rec.raw = rawOf(text)
+		rec.reasons = []Reason{because(Oversized, "max", MaxRow)}
+		return rec, false, nil
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
-		return row, true, nil
+		return rec, true, nil
 	}
 	text = lines.joinQuoted(text)
 	if !utf8.Valid(text) {
-		row.Raw = rawOf(bytes.ToValidUTF8(text, []byte("\ufffd")))
-		row.Reasons = []Reason{because(NotUTF8)}
-		return row, false, nil
+		rec.raw = rawOf(bytes.ToValidUTF8(text, []byte("\ufffd")))
+		rec.reasons = []Reason{because(NotUTF8)}
+		return rec, false, nil
 	}
 	c := csv.NewReader(bytes.NewReader(text))
 	c.FieldsPerRecord = -1
 	fields, err := c.Read()
 	if err != nil {
-		row.Reasons = []Reason{because(Quotes)}
-		row.Raw = rawOf(text)
-		name, _, _ := strings.Cut(string(text), ",")
-		row.Department = clean(strings.Trim(name, `" `))
-		return row, false, nil
+		rec.reasons, rec.raw = []Reason{because(Quotes)}, rawOf(text)
+		return rec, false, nil
 	}
-	h.fill(&row, fields)
-	if row.Reasons != nil {
-		row.Raw = rawOf(text)
-	}
-	return row, false, nil
-}
-
-func (h header) fill(row *Row, fields []string) {
-	if len(fields) != len(h.fields) {
-		row.Reasons = append(row.Reasons, because(Columns, "have", len(fields), "want", len(h.fields)))
+	if len(fields) != len(used) {
+		rec.reasons = append(rec.reasons, because(Columns, "have", len(fields), "want", len(used)))
 	}
 	for i, value := range fields {
-		if i >= len(h.fields) || h.fields[i] == nil {
-			continue
+		fields[i] = clean(value)
+		if i < len(used) && used[i] && fields[i] != strings.TrimSpace(value) && !hasKind(rec.reasons, Control) {
+			rec.reasons = append(rec.reasons, because(Control))
 		}
-		cleaned := clean(value)
-		if cleaned != strings.TrimSpace(value) && !hasKind(row.Reasons, Control) {
-			row.Reasons = append(row.Reasons, because(Control))
-		}
-		*h.fields[i](row) = cleaned
 	}
+	rec.fields = fields
+	if rec.reasons != nil {
+		rec.raw = rawOf(text)
+	}
+	return rec, false, nil
 }
 
 // clean drops what must not stand in a name or code: control characters and those that

@@ -22,10 +22,13 @@ func Definition() service.Definition {
 		Feeds: []service.Feed{
 			{Name: feedItems, Fold: foldItems},
 			{Name: feedDepartments, Fold: foldCounts},
+			{Name: feedOffers, Format: feedFormat, FoldUp: foldOffers},
+			{Name: feedBasic, Format: feedFormat, FoldDown: foldBasic},
 		},
 		Menu: []service.MenuEntry{
 			{Scope: service.DivisionScope, Path: "/", Title: "catalog.menu_home", Need: service.Public, Order: 10},
 			{Scope: service.DivisionScope, Path: "/departments", Title: "catalog.menu_departments", Need: service.Public, Order: 20},
+			{Scope: service.DivisionScope, Path: "/basic", Title: "catalog.menu_basic", Need: service.Public, Order: 22},
 			{Scope: service.TenantScope, Path: "/items", Title: "catalog.menu_items", Need: service.Public, Order: 20},
 			{Scope: service.TenantScope, Path: "/items/manage", Title: "catalog.menu_manage", Need: PermManage, Order: 40},
 			{Scope: service.TenantScope, Path: "/items/quarantine", Title: "catalog.menu_quarantine", Need: PermManage, Order: 41},

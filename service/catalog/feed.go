@@ -2,25 +2,23 @@ package catalog
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 
-	"tongban/replication"
 	"tongban/service"
 )
 
 // Names of the feeds.
 const (
-	feedItems       = "catalog.items"       // Key: item code. Payload: entry.
-	feedDepartments = "catalog.departments" // Key: "". Payload: Counts.
+	feedItems       = "catalog.items"       // Home. Key: item code. Payload: entry.
+	feedDepartments = "catalog.departments" // Home. Key: "". Payload: Counts.
+	feedOffers      = "catalog.offers"      // Up. Key: offerKey. Payload: offer.
+	feedBasic       = "catalog.basic"       // Down. Key: basic code. Payload: basicEntry.
 )
 
-// feedFormat is the version of both payloads.
+// feedFormat is the version of all payloads.
 const feedFormat = 1
 
-// An entry is what the division's search keeps of an item. The text is cut where the item
-// is written, so that folding is only inserting.
+// An entry is what search keeps of an item.
 type entry struct {
 	Name      string   `json:"name"`
 	MainItem  string   `json:"main_item,omitempty"`
@@ -32,18 +30,12 @@ type entry struct {
 	Inherited bool     `json:"inherited"` // The promise is demonstration data.
 	Words     []string `json:"words"`     // Everyday words.
 	Former    []string `json:"former,omitempty"`
-	Pinyin    string   `json:"pinyin"`
-	Initials  string   `json:"initials"`
-	Sounds    []string `json:"sounds,omitempty"` // Pinyin and initials of the words.
-	CutName   string   `json:"cut_name"`
-	CutWords  string   `json:"cut_words"`
-	CutPinyin string   `json:"cut_pinyin"`
 }
 
-// newEntry cuts an item's text for search. Cost: about 50 µs.
+// newEntry collects what search keeps of an item, but for its guide. Cost: about 10 µs.
 func newEntry(it Item, base basis) entry {
 	e := entry{Name: it.Name, MainItem: it.MainItem, Type: it.Type, Former: it.Former}
-	var words, name, further, sound, spoken tokenSet
+	var words tokenSet
 	for _, w := range base.keywords {
 		words.add(w)
 	}
@@ -51,27 +43,6 @@ func newEntry(it Item, base basis) entry {
 		words.add(w)
 	}
 	e.Words = words.list
-	for _, w := range wordsFor(it.MainItem) { // Found by them, but behind those that are named so.
-		further.addText(w)
-		sound.addPinyin(w)
-	}
-	name.addText(it.Name)
-	further.addText(it.MainItem)
-	further.addText(base.english)
-	sound.addPinyin(it.Name)
-	for _, w := range e.Words {
-		further.addText(w)
-		sound.addPinyin(w)
-		full, initials := pinyinOf(w)
-		spoken.add(full)
-		spoken.add(initials)
-	}
-	for _, code := range append([]string{it.Code}, it.Former...) {
-		further.addText(code)
-	}
-	e.Pinyin, e.Initials = pinyinOf(it.Name)
-	e.Sounds = spoken.list
-	e.CutName, e.CutWords, e.CutPinyin = name.String(), further.String(), sound.String()
 	return e
 }
 
@@ -128,7 +99,8 @@ func publishCounts(tx *service.Tx) error {
 	return tx.Publish(feedDepartments, "", feedFormat, payload)
 }
 
-// foldItems keeps the division's search at what the departments publish.
+// foldItems keeps the division's search at what the departments publish, and tells the
+// divisions above.
 func foldItems(tx *service.Tx, from service.Tenant, rows []service.FeedRow) error {
 	for _, row := range rows {
 		if err := foldItem(tx, from, row); err != nil {
@@ -139,37 +111,25 @@ func foldItems(tx *service.Tx, from service.Tenant, rows []service.FeedRow) erro
 }
 
 func foldItem(tx *service.Tx, from service.Tenant, row service.FeedRow) error {
-	var id int64
-	err := tx.QueryRow(`SELECT id FROM catalog_entry WHERE tenant = ? AND code = ?`, from.Slug, row.Key).Scan(&id)
-	if err != nil && !errors.Is(err, replication.ErrNoRows) {
-		return err
-	}
-	if id != 0 {
-		if err := tx.Exec(`DELETE FROM catalog_search WHERE docid = ?`, id); err != nil {
-			return err
-		}
-	}
+	o := offer{place: place{tenant: from.Slug, code: row.Key}}
 	if len(row.Payload) == 0 {
-		return tx.Exec(`DELETE FROM catalog_entry WHERE id = ?`, id)
-	}
-	var e entry
-	if err := json.Unmarshal(row.Payload, &e); err != nil {
-		return err
-	}
-	if id == 0 {
-		if id, err = tx.Next("catalog_entry"); err != nil {
+		if _, err := o.remove(tx); err != nil {
 			return err
 		}
+		return tx.PublishTo(service.Up, feedOffers, o.key(), feedFormat, nil)
 	}
-	if err := tx.Exec(`INSERT OR REPLACE INTO catalog_entry (id, tenant, code, name, main_item, type, audience, promise, instant, visits,
-		inherited, words, pinyin, initials, sounds, former) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		id, from.Slug, row.Key, e.Name, e.MainItem, e.Type, e.Audience, e.Promise, e.Instant, optional(e.Visits), e.Inherited,
-		strings.Join(e.Words, " "), e.Pinyin, e.Initials,
-		strings.Join(e.Sounds, " "), strings.Join(e.Former, " ")); err != nil {
+	if err := json.Unmarshal(row.Payload, &o.entry); err != nil {
 		return err
 	}
-	return tx.Exec(`INSERT INTO catalog_search (docid, name, words, pinyin) VALUES (?, ?, ?, ?)`,
-		id, e.CutName, e.CutWords, e.CutPinyin)
+	if err := o.store(tx); err != nil {
+		return err
+	}
+	o.Department = from.Name // Only for others: here it is read from where it may change.
+	payload, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return tx.PublishTo(service.Up, feedOffers, o.key(), feedFormat, payload)
 }
 
 // optional binds a number that may be absent.

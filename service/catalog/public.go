@@ -33,14 +33,23 @@ var (
 // HomePage is the division's front page.
 type HomePage struct {
 	Items       int                `json:"items"` // Published, in all departments.
+	Below       int                `json:"below"` // Published in the divisions below.
 	Persons     []Topic            `json:"persons"`
 	Firms       []Topic            `json:"firms"`
 	Departments []DepartmentCounts `json:"departments"` // With items; most items first.
 }
 
+// All counts the items of this division and of those below.
+func (p HomePage) All() int { return p.Items + p.Below }
+
 func home(ctx context.Context, r *service.Request) (service.Response, error) {
 	page := HomePage{Persons: personTopics, Firms: firmTopics}
 	list, err := readDepartments(ctx, r)
+	if err == nil {
+		err = r.ViewDivision(ctx, func(v *service.View) error {
+			return v.QueryRow(`SELECT count(*) FROM catalog_offer WHERE division > ''`).Scan(&page.Below)
+		})
+	}
 	for _, d := range list {
 		page.Items += d.Published
 		if d.Published > 0 {
@@ -88,6 +97,7 @@ type SearchPage struct {
 	Found
 	Filter      Filter             `json:"filter"`
 	PerPage     int                `json:"per_page"`
+	Divisions   []DivisionChoice   `json:"divisions,omitempty"` // To which the search can be narrowed; empty: nothing is offered below.
 	Departments []DepartmentCounts `json:"-"`
 	Types       []int              `json:"-"`
 	Topics      []Topic            `json:"topics,omitempty"` // Suggested when nothing is found.
@@ -95,13 +105,22 @@ type SearchPage struct {
 
 func search(ctx context.Context, r *service.Request) (service.Response, error) {
 	page := SearchPage{PerPage: PerPage, Types: typeList}
-	page.Filter = Filter{Tenant: r.Form.Get("department"), Audience: r.Form.Get("audience"), Type: numberOf(r.Form, "type")}
+	page.Filter = Filter{Division: r.Form.Get("division"), Tenant: r.Form.Get("department"), Audience: r.Form.Get("audience"),
+		Type: numberOf(r.Form, "type")}
 	err := r.ViewDivision(ctx, func(v *service.View) error {
-		var err error
+		t, err := readTree(v, r.Site)
+		if err != nil {
+			return err
+		}
+		t.narrow(&page.Filter)
+		page.Divisions = t.choices(page.Filter)
 		if page.Found, err = Search(v, r.Form.Get("q"), page.Filter, numberOf(r.Form, "page")); err != nil {
 			return err
 		}
-		page.Departments, err = ReadDepartments(v)
+		if err := t.locate(v, page.Hits, r.Now()); err != nil {
+			return err
+		}
+		page.Departments, err = t.departments(v, page.Filter)
 		return err
 	})
 	if page.Total == 0 {
@@ -217,9 +236,10 @@ var orders = map[string]string{
 type ItemPage struct {
 	Item
 	Tenant string `json:"tenant"`
-	Apply  string `json:"apply"`          // Path of the application form.
-	Sought string `json:"sought"`         // The code of the address, when it is a former one.
-	Edit   string `json:"edit,omitempty"` // Path of the guide's form, for those who may.
+	Apply  string `json:"apply"`           // Path of the application form.
+	Sought string `json:"sought"`          // The code of the address, when it is a former one.
+	Edit   string `json:"edit,omitempty"`  // Path of the guide's form, for those who may.
+	Basic  *Basic `json:"basic,omitempty"` // The item of the basic catalog that it implements, if that is known here.
 }
 
 func item(ctx context.Context, r *service.Request) (service.Response, error) {
@@ -235,6 +255,15 @@ func item(ctx context.Context, r *service.Request) (service.Response, error) {
 	}
 	if code != page.Code {
 		page.Sought = code
+	}
+	if err := r.ViewDivision(ctx, func(v *service.View) error {
+		known, err := ReadBasic(v, page.BasicCode)
+		if b, ok := known[page.BasicCode]; ok {
+			page.Basic = &b
+		}
+		return err
+	}); err != nil {
+		return service.Response{}, err
 	}
 	address := basePath(r) + "/items/" + url.PathEscape(page.Code)
 	page.Apply = address + "/apply"

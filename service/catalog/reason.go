@@ -37,6 +37,8 @@ const (
 	Control       Kind = "control"       // Control or direction characters.
 	NoDepartment  Kind = "no_department" // The department's name could not be read.
 	Elsewhere     Kind = "elsewhere"     // A row of another department, in Params["department"].
+	TextLong      Kind = "text_long"     // Of the basic catalog: a text of Params["n"] characters.
+	NoNumber      Kind = "no_number"     // Of the basic catalog: days that are no number.
 	AreaOther     Kind = "area"          // Note: the area code of another division.
 	NoBasicCode   Kind = "no_basic_code" // Note.
 	TypeUnknown   Kind = "type_unknown"  // Note.

@@ -6,8 +6,18 @@ import "tongban/service"
 // problem+json with the reason. {code} is an item code, path-escaped.
 //
 //	GET  /?                             HomePage
-//	GET  /search?q=&department=&audience=person|firm|unsaid&type=&page=   SearchPage
+//	GET  /search?q=&division=&department=&audience=person|firm|unsaid&type=&page=
+//	                                    SearchPage: items of this division and of those below.
+//	                                    division: a reference, with all below it, or "own"
 //	GET  /departments                   DepartmentsPage
+//	GET  /basic?q=&type=&page=          BasicPage
+//	GET  /basic/{code}                  BasicItemPage; 404 catalog.no_basic
+//	GET  /basic/imports                 BasicImportsPage
+//	POST /basic/imports                 BasicResult. Body: {"file": name, "rows": [BasicRow …],
+//	                                    "replace": bool, "dry_run": bool} as ParseBasicCSV gives
+//	                                    the rows, or text/csv, or a form with "file". At most 8 MiB.
+//	                                    409 catalog.basic_from_parent, 422 catalog.basic_not_whole,
+//	                                    catalog.basic_nothing_good          (tongban basic import)
 //
 // below /t/{tenant}:
 //
@@ -39,6 +49,10 @@ func routes() []service.Route {
 		{Scope: division, Pattern: "GET /{$}", Need: service.Public, Handle: home},
 		{Scope: division, Pattern: "GET /search", Need: service.Public, Handle: search},
 		{Scope: division, Pattern: "GET /departments", Need: service.Public, Handle: departments},
+		{Scope: division, Pattern: "GET /basic", Need: service.Public, Handle: basicPage},
+		{Scope: division, Pattern: "GET /basic/{code}", Need: service.Public, Handle: basicItem},
+		{Scope: division, Pattern: "GET /basic/imports", Need: PermBasic, Handle: basicImports},
+		{Scope: division, Pattern: "POST /basic/imports", Need: PermBasic, Handle: importBasic, MaxBody: maxBasicImport},
 
 		{Scope: tenant, Pattern: "GET /items", Need: service.Public, Handle: items},
 		{Scope: tenant, Pattern: "GET /items/{code}", Need: service.Public, Handle: item},

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"testing"
 
+	"tongban/federation"
 	"tongban/replication"
 	"tongban/service"
 	"tongban/service/catalog"
@@ -23,7 +24,8 @@ type world struct {
 }
 
 func newWorld(tb testing.TB) *world {
-	return &world{servicetest.New(tb, catalog.Definition()), tb, map[string]int64{}}
+	tree := federation.New(federation.Options{}).Definition() // Its tables: who the parent is, and the directory.
+	return &world{servicetest.New(tb, catalog.Definition(), tree), tb, map[string]int64{}}
 }
 
 // fold carries a tenant's feed rows into the division, as tenancy does.
@@ -54,7 +56,7 @@ func (w *world) fold(slug string) {
 		for _, f := range catalog.Definition().Feeds {
 			var mine []service.FeedRow
 			for _, r := range rows {
-				if r.Feed == f.Name {
+				if r.Feed == f.Name && f.Fold != nil {
 					mine = append(mine, r)
 				}
 			}
