@@ -31,6 +31,9 @@ const (
 	// the way that the requests of all children take.
 	maxStrikes = 1000
 	penalty    = time.Minute
+	// maxRate is how many messages a second of whatever kind one line may bring; a line of
+	// ours brings 20,000 when it does nothing but ask and answer.
+	maxRate = 50000
 )
 
 // down is the hop to the children: it accepts their leaf connections.
@@ -46,6 +49,7 @@ type down struct {
 	mu       sync.Mutex
 	kicks    int // How often kick was called.
 	children map[string]*child
+	looked   time.Time // When inspect was called last.
 }
 
 // child is one that has, or had, a line.
@@ -53,7 +57,8 @@ type child struct {
 	*neighbour
 	token string
 	lines []*line
-	next  int // Which line is tried first.
+	next  int       // Which line is tried first.
+	wait  *patience // With a line that does not move.
 
 	strikes int // Since the second began.
 	second  time.Time
@@ -63,11 +68,15 @@ type child struct {
 // line is one leaf connection, from a node of a child.
 type line struct {
 	peer
+	wait   *patience // Of the child.
 	cid    uint64
 	node   string
 	since  time.Time
 	joined bool // It was seen among the leaf connections.
 	kicked bool // To be dropped once it has joined.
+
+	brought int64 // Messages, when they were counted last.
+	counted time.Time
 }
 
 func openDown(ctx context.Context, o *Options) (*down, error) {
@@ -142,8 +151,8 @@ func (d *down) check(c server.ClientAuthentication) bool {
 		if err == nil {
 			err = ref.Check()
 		}
-		if err == nil && !strings.HasPrefix(c.GetOpts().Name, token(ref)+"_") {
-			err = errors.New("the server's name is not of the division")
+		if name := c.GetOpts().Name; err == nil && (!strings.HasPrefix(name, token(ref)+"_") || !validToken(name, maxName)) {
+			err = fmt.Errorf("the server's name %.50q is not of the division", name)
 		}
 		if err == nil {
 			err = d.register(c, state, ref, kicks)
@@ -172,7 +181,7 @@ func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionStat
 	name := token(ref)
 	k := d.children[name]
 	if k == nil {
-		k = &child{neighbour: newNeighbour(d.ctx, d.o, ref, d.send), token: name}
+		k = &child{neighbour: newNeighbour(d.ctx, d.o, ref, d.send), token: name, wait: &patience{}}
 		d.children[name] = k
 	}
 	if wait := time.Until(k.barred); wait > 0 {
@@ -181,7 +190,7 @@ func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionStat
 	if len(k.lines) >= maxLines {
 		d.drop(k.lines[0])
 	}
-	k.lines = append(k.lines, &line{cid: c.GetID(), node: c.GetOpts().Name, since: time.Now()})
+	k.lines = append(k.lines, &line{wait: k.wait, cid: c.GetID(), node: c.GetOpts().Name, since: time.Now()})
 	c.RegisterUser(&server.User{Username: name, Account: d.e.acc, ConnectionDeadline: state.PeerCertificates[0].NotAfter,
 		Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: []string{"up." + name + ".>"}},
@@ -200,27 +209,6 @@ func genuine(m *nats.Msg) bool { return !strings.HasPrefix(m.Reply, "$") }
 func (d *down) answer(m *nats.Msg) {
 	if genuine(m) && !d.calls.answered(m) {
 		d.strike(strings.Split(m.Subject, ".")[1])
-	}
-}
-
-// strike counts a senseless message of a child, and drops one that floods.
-func (d *down) strike(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	k := d.children[name]
-	if k == nil {
-		return
-	}
-	if time.Since(k.second) > time.Second {
-		k.second, k.strikes = time.Now(), 0
-	}
-	if k.strikes++; k.strikes != maxStrikes {
-		return
-	}
-	k.barred = time.Now().Add(penalty)
-	d.log.Warn("a child floods and is dropped", "division", k.ref.String(), "penalty", penalty)
-	for _, l := range k.lines {
-		d.drop(l)
 	}
 }
 
@@ -299,13 +287,14 @@ func (d *down) ask(ctx context.Context, name string, l *line, kind string, body 
 }
 
 func (d *down) probe(to division.Ref, l *line, began int64, body int) {
-	d.calls.probe(d.ctx, &l.peer, began, d.o.pace.patience(body), d.o.pace,
+	d.calls.probe(d.ctx, &l.peer, began, l.wait.of(d.o.pace, body), d.o.pace,
 		func(ctx context.Context) error {
 			_, err := d.ask(ctx, token(to), l, kindAlive, nil)
 			return err
 		},
 		func() {
 			d.log.Warn("a line is dropped: it does not move", "division", to.String())
+			l.wait.dropped()
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.drop(l)
@@ -332,93 +321,6 @@ func (d *down) order(name string) []*line {
 		}
 	}
 	return append(moving, silent...)
-}
-
-// kick ends all lines of a child, the handlers of its requests, and its queue.
-func (d *down) kick(ref division.Ref) {
-	d.mu.Lock()
-	d.kicks++
-	k := d.children[token(ref)]
-	if k != nil {
-		for _, l := range k.lines {
-			d.drop(l)
-		}
-		old := k.neighbour
-		old.shut()
-		if d.ctx.Err() == nil {
-			d.work.Go(old.close) // Waits for its handlers.
-		}
-		k.neighbour = newNeighbour(d.ctx, d.o, ref, d.send)
-	}
-	d.mu.Unlock()
-}
-
-// drop ends a line. One that has not joined yet is dropped as soon as it has. d.mu is held.
-func (d *down) drop(l *line) {
-	l.kicked = true
-	if err := d.e.server.DisconnectClientByID(l.cid); err == nil {
-		d.calls.breakOff(&l.peer)
-	}
-}
-
-// look brings the lines up to date with what the embedded server has, and notes the
-// children that have one.
-func (d *down) look(connected map[division.Ref]bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dropHubs()
-	for _, k := range d.children {
-		kept := k.lines[:0]
-		for _, l := range k.lines {
-			there := d.e.server.GetLeafNode(l.cid) != nil
-			if !there && (l.joined || time.Since(l.since) > joinLimit) {
-				d.calls.breakOff(&l.peer)
-				continue
-			}
-			l.joined = l.joined || there
-			if there && l.kicked {
-				d.drop(l)
-			}
-			if there && !l.kicked && !l.silent.Load() && d.e.acc.SubscriptionInterest("dn."+k.token+".rq."+l.node+"."+kindAlive) {
-				connected[k.ref] = true
-			}
-			kept = append(kept, l)
-		}
-		clear(k.lines[len(kept):])
-		k.lines = kept
-	}
-}
-
-// dropHubs drops children that claim to be the hub of the connection: the library would
-// then take their violations of their rights in silence. d.mu is held.
-func (d *down) dropHubs() {
-	fresh := map[uint64]*child{}
-	for _, k := range d.children {
-		for _, l := range k.lines {
-			if !l.joined && !l.kicked {
-				fresh[l.cid] = k
-			}
-		}
-	}
-	if len(fresh) == 0 {
-		return
-	}
-	z, err := d.e.server.Leafz(nil)
-	if err != nil {
-		return // The server is closing.
-	}
-	for _, info := range z.Leafs {
-		k := fresh[info.ID]
-		if k == nil || !info.IsSpoke {
-			continue
-		}
-		d.log.Warn("a child claims to be the hub and is dropped", "division", k.ref.String())
-		for _, l := range k.lines {
-			if l.cid == info.ID {
-				d.drop(l)
-			}
-		}
-	}
 }
 
 // close ends the hop; d.ctx has ended.

@@ -28,11 +28,11 @@ const (
 	// writeLimit is how long the other side may take nothing. The library cannot go on
 	// with a TLS connection after it, and 1 MiB takes 131 s at 64 kbit/s.
 	writeLimit = 5 * time.Minute
-	// pingEvery costs an idle line about 3 bytes a second in each direction. A line that
-	// carries nothing is closed after pingEvery * maxPings at most; lines that carry
-	// requests are watched more closely (see peer).
+	// pingEvery costs an idle line 4 bytes a second. A ping waits behind the message that
+	// is under way, so that a line is closed for want of an answer after 4 minutes only;
+	// lines that carry requests are watched more closely (see calls.probe).
 	pingEvery = 20 * time.Second
-	maxPings  = 4
+	maxPings  = 12
 )
 
 // embedded is a NATS server in this process, with one account and without a listener for

@@ -137,7 +137,7 @@ func (s *Server) SetParent(p *Parent) {
 }
 
 // Call sends body to a neighbour and waits for the answer, at most federation.MaxMessage
-// bytes each, until ctx ends, at most 2 minutes. Errors: federation.ErrUnreachable when
+// bytes each, until ctx ends, at most 5 minutes. Errors: federation.ErrUnreachable when
 // there is no line, at once; ErrTooLarge; a *service.Error that the neighbour answered
 // with; anything else means that nobody knows whether it arrived. kind is 1 to 32 of
 // a-z, 0-9, '-' and '_'.
@@ -159,8 +159,9 @@ func (s *Server) Call(ctx context.Context, to division.Ref, kind string, body []
 	return nil, federation.ErrUnreachable
 }
 
-// maxCall bounds a Call whose context has no earlier end.
-const maxCall = 2 * time.Minute
+// maxCall bounds a Call whose context has no earlier end: 1 MiB each way takes that long at
+// 64 kbit/s.
+const maxCall = 5 * time.Minute
 
 // above returns the hop up if it leads to the division.
 func (s *Server) above(to division.Ref) *up {
@@ -256,4 +257,17 @@ func (s *Server) Close() error {
 		s.down.close()
 	}
 	return nil
+}
+
+// Neighbours are those to which a line is up, as far as this node knows.
+func (s *Server) Neighbours() []division.Ref {
+	s.states.Lock()
+	defer s.states.Unlock()
+	var list []division.Ref
+	for ref, up := range s.lines {
+		if up {
+			list = append(list, ref)
+		}
+	}
+	return list
 }

@@ -1,13 +1,16 @@
 package leaf
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // pace is how quickly things are noticed and done again. Tests shorten it.
 type pace struct {
 	watch    time.Duration // 200 ms between looks at the lines; 1 µs of work a line.
 	ask      time.Duration // 2 s for the answer to the question after a call timed out.
 	askAgain time.Duration // 5 s for each further one.
-	stall    time.Duration // 45 s without a sign of life, then the line is dropped.
+	stall    time.Duration // 45 s without a sign of life, then the line is dropped; see patience.
 	redial   []redial      // From quick to slow.
 }
 
@@ -37,8 +40,33 @@ func (p pace) withDefaults() pace {
 // slowest is the line that patience is measured by, bytes a second: 32 kbit/s.
 const slowest = 4 << 10
 
-// patience is how long a line may show no sign of life after a call with so large a body
-// began: the body itself may take long.
-func (p pace) patience(body int) time.Duration {
-	return p.stall + time.Duration(body/slowest)*time.Second
+// maxPatience bounds patience: the largest message takes 131 s at 64 kbit/s.
+const maxPatience = 4 * time.Minute
+
+// forget is how long after the last drop a line is taken for a quick one again.
+const forget = time.Hour
+
+// patience is how long a line may show no sign of life before it is dropped. It doubles
+// with each drop: on a slow line a large message of the other side looks like a standstill,
+// and would never arrive if the line were dropped under it each time.
+type patience struct {
+	mu    sync.Mutex
+	drops int
+	last  time.Time
+}
+
+// of is the time after a call with so large a body began: the body may take long too.
+func (p *patience) of(pace pace, body int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.last) > forget {
+		p.drops = 0
+	}
+	return min(pace.stall<<p.drops, maxPatience) + time.Duration(body/slowest)*time.Second
+}
+
+func (p *patience) dropped() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drops, p.last = min(p.drops+1, 4), time.Now()
 }

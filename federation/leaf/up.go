@@ -26,6 +26,7 @@ type up struct {
 	log    *slog.Logger
 	calls  *calls
 	serve  *neighbour
+	wait   patience
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -112,8 +113,10 @@ func (u *up) keep(s *session, step int) int {
 			return 0
 		}
 		isUp := s.e.server.NumLeafNodes() > 0
-		if wasUp && !isUp {
+		if !isUp {
 			u.calls.breakOff(&s.peer)
+		}
+		if wasUp && !isUp {
 			began = time.Now()
 			if step > 0 {
 				return 0
@@ -216,13 +219,14 @@ func (u *up) ask(ctx context.Context, s *session, kind string, body []byte) ([]b
 }
 
 func (u *up) probe(s *session, began int64, body int) {
-	u.calls.probe(u.ctx, &s.peer, began, u.o.pace.patience(body), u.o.pace,
+	u.calls.probe(u.ctx, &s.peer, began, u.wait.of(u.o.pace, body), u.o.pace,
 		func(ctx context.Context) error {
 			_, err := u.ask(ctx, s, kindAlive, nil)
 			return err
 		},
 		func() {
 			u.log.Warn("the line to the parent is dialled anew: it does not move")
+			u.wait.dropped()
 			u.mu.Lock()
 			u.stalled = &s.peer
 			u.mu.Unlock()
