@@ -305,3 +305,14 @@ func ReadLinks(q service.Querier) (map[replication.NodeID]string, error) {
 	}
 	return links, rows.Err()
 }
+
+// ParentHeld reports whether rows of the parent are refused because two have shown its
+// identity; see FreeParent.
+func ParentHeld(q service.Querier, parent division.Ref) (bool, error) {
+	var held bool
+	err := q.QueryRow(`SELECT held FROM federation_received WHERE neighbour = ?`, parent.String()).Scan(&held)
+	if errors.Is(err, replication.ErrNoRows) {
+		return false, nil
+	}
+	return held, err
+}

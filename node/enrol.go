@@ -27,6 +27,7 @@ const (
 	orderParent     = "parent"      // This division was enrolled.
 	orderHold       = "hold-child"  // A child is not let in for now.
 	orderFree       = "free-child"  // It is let in again.
+	orderFreeParent = "free-parent" // The parent is believed again.
 	orderLink       = "link"        // Where a node takes links of children.
 )
 
@@ -34,7 +35,7 @@ const (
 func (n *Node) withEnrolment(orders map[string]order) map[string]order {
 	maps.Copy(orders, map[string]order{
 		orderChildToken: n.enterChildToken, orderEnrol: n.enrolChild, orderParent: n.enterParent,
-		orderHold: n.holdChild, orderFree: n.freeChild, orderLink: n.enterLink,
+		orderHold: n.holdChild, orderFree: n.freeChild, orderFreeParent: n.freeParent, orderLink: n.enterLink,
 	})
 	return orders
 }

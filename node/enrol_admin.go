@@ -82,6 +82,19 @@ type ChildRequest struct {
 	Child string `json:"child"` // Code, or level/code.
 }
 
+// ParentStatus is about the division at which this one is enrolled: GET /node/parent.
+type ParentStatus struct {
+	Enrolled bool         `json:"enrolled"` // false: there is none, and all else is empty.
+	Ref      division.Ref `json:"ref"`
+	Name     string       `json:"name"` // For people.
+	Since    time.Time    `json:"since"`
+	Links    []string     `json:"links"`
+	Fixed    bool         `json:"fixed"`     // The links were given by command.
+	DNSName  string       `json:"dns_name"`  // Of this division, along the tree.
+	NotAfter time.Time    `json:"not_after"` // End of the certificate of this division's authority.
+	Held     bool         `json:"held"`      // Two show the parent's identity; nothing is taken from it.
+}
+
 // enrolAdmin adds the verbs of enrolment to what the admin socket serves.
 func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	handle(n, mux, "POST /node/child/token", n.mintChildToken)
@@ -94,6 +107,18 @@ func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("GET /node/child", func(rw http.ResponseWriter, r *http.Request) {
 		out, err := n.listChildren(r.Context())
+		n.replyEnrol(rw, err, out)
+	})
+	mux.HandleFunc("GET /node/parent", func(rw http.ResponseWriter, r *http.Request) {
+		out, err := n.parentStatus(r.Context())
+		n.replyEnrol(rw, err, out)
+	})
+	mux.HandleFunc("POST /node/parent/free", func(rw http.ResponseWriter, r *http.Request) {
+		err := n.command(r.Context(), orderFreeParent, nil, nil)
+		var out ParentStatus
+		if err == nil {
+			out, err = n.parentStatus(r.Context())
+		}
 		n.replyEnrol(rw, err, out)
 	})
 }
@@ -196,6 +221,33 @@ func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
 		return nil
 	})
 	return list, err
+}
+
+func (n *Node) parentStatus(ctx context.Context) (ParentStatus, error) {
+	db := n.division()
+	if db == nil {
+		return ParentStatus{}, errNotYet
+	}
+	s := ParentStatus{Links: []string{}}
+	err := db.View(ctx, replication.Local, func(v *service.View) error {
+		p, enrolled, err := federation.ReadParent(v)
+		if err != nil || !enrolled {
+			return err
+		}
+		held, err := federation.ParentHeld(v, p.Ref)
+		if err != nil {
+			return err
+		}
+		chain, err := trust.ParseChain(p.Chain)
+		if err != nil || len(chain) == 0 {
+			return errors.Join(err, errNotYet)
+		}
+		named, err := trust.Named(chain[0])
+		s = ParentStatus{Enrolled: true, Ref: p.Ref, Name: division.FullName(p.Ref), Since: p.Enrolled, Links: p.Links,
+			Fixed: p.Fixed, DNSName: named.DNS(), NotAfter: chain[0].NotAfter, Held: held}
+		return err
+	})
+	return s, err
 }
 
 func childStatus(c federation.Child, f federation.Freshness, now time.Time) ChildStatus {

@@ -120,3 +120,20 @@ func (n *Node) enterParent(ctx context.Context, _ replication.NodeID, in json.Ra
 		return tx.Record(service.Event{What: "federation.parent_set", Subject: o.Parent.Ref.String(), Who: operator})
 	})
 }
+
+// freeParent carries out orderFreeParent.
+func (n *Node) freeParent(ctx context.Context, _ replication.NodeID, _ json.RawMessage) (any, error) {
+	return nil, n.division().Update(ctx, func(tx *service.Tx) error {
+		p, enrolled, err := federation.ReadParent(tx)
+		if err != nil {
+			return err
+		}
+		if !enrolled {
+			return enrol.Refuse(enrol.NoParent)
+		}
+		if err := federation.FreeParent(tx, p.Ref); err != nil {
+			return err
+		}
+		return tx.Record(service.Event{What: "federation.parent_freed", Subject: p.Ref.String(), Who: operator})
+	})
+}

@@ -19,6 +19,7 @@ const (
 	NotBelow      join.Reason = "enrol_not_below"
 	Nearer        join.Reason = "enrol_nearer"
 	NoChild       join.Reason = "enrol_no_child"
+	NoParent      join.Reason = "enrol_no_parent"
 	BadAnswer     join.Reason = "enrol_bad_answer"
 	Malformed     join.Reason = "enrol_malformed"
 	Version       join.Reason = "enrol_version"
@@ -39,6 +40,7 @@ func Refuse(reason join.Reason, args ...any) *join.Refusal {
 		NotBelow:      "%s is not below %s; make the token at a division above it",
 		Nearer:        "%s is nearer to %s and enrolled here; make the token there",
 		NoChild:       "%s is not enrolled here; see `tongban child list`",
+		NoParent:      "this division has no parent; to get one, run `tongban enrol` with a token of it",
 		BadAnswer:     "the parent's answer cannot be used: %s; nothing was changed; try again with a new token",
 		Malformed:     "the parent could not read the request; do both divisions run the same version of tongban?",
 		Version:       "the parent enrols by another version of the protocol; install the version that its nodes run",
