@@ -39,6 +39,7 @@ type Page struct {
 	PerPage    int    `json:"per_page"`
 	Query      string `json:"query,omitempty"`
 
+	Cut       bool              `json:"-"`             // Silent, and it is this division itself.
 	Web       string            `json:"web,omitempty"` // Portal of a division below.
 	Asked     string            `json:"-"`             // Its reference; empty: this division.
 	AllNames  map[string]string `json:"-"`             // Names of the divisions by reference.
@@ -73,6 +74,9 @@ type Ago struct {
 	Unit string
 	N    int64
 }
+
+// Counts are the figures of a child that has reported.
+func (c Child) Counts() Figures { return Figures{*c.Applied, *c.Decided} }
 
 // Ago says the child's age.
 func (c Child) Ago() Ago { return agoOf(*c.AsOf, *c.Age) }
@@ -176,7 +180,7 @@ func (s *statistics) readPage(q service.Querier, b branches, at division.Ref, no
 	if at == s.self {
 		p.Figures = totals[division.Ref{}] // With those that have left the tree.
 	} else {
-		p.Web, p.Asked, p.Known = b.places[at].Web, at.String(), fresh[at].Known
+		p.Web, p.Asked, p.Known, p.Cut = b.places[at].Web, at.String(), fresh[at].Known, fresh[at].Silent
 	}
 	p.Age = int64(now.Sub(p.AsOf) / time.Second)
 	for _, c := range b.children[at] {

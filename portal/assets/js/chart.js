@@ -74,7 +74,8 @@ function draw(element) {
   const data = JSON.parse(element.dataset.chart);
   element.hidden = false;
   if (data.type === "bar") {
-    element.classList.add("tb-chart--" + Math.min(4, Math.ceil(data.categories.length / 8)));
+    const size = [4, 10, 20].findIndex((most) => data.categories.length <= most);
+    element.classList.add("tb-chart--" + (size < 0 ? 4 : size + 1));
   }
   const chart = echarts.init(element);
   const show = () => chart.setOption(option(data, element.dataset.names.split("|"), look()), true);
