@@ -41,7 +41,7 @@ type Options struct {
 type Parent struct {
 	Ref       division.Ref
 	Addresses []string    // "host:port" of its nodes; tried in random order.
-	TLS       *tls.Config // Must verify that the peer is the parent.
+	TLS       *tls.Config // Must verify that the peer is the parent. Compared by pointer: keep one.
 }
 
 func (p *Parent) same(q *Parent) bool {
