@@ -17,12 +17,14 @@ func (f *Federation) Definition() service.Definition {
 	if err != nil {
 		panic(err) // The embedded tree is of this file's making.
 	}
-	return service.Definition{
-		Name: "federation", Migrations: sub,
-		Workers: []service.Worker{
-			{Name: "feeds", Scope: service.DivisionScope, Every: time.Second, Do: f.runFeeds},
-			{Name: "mail", Scope: service.TenantScope, Every: time.Second, Do: f.runMail},
-			{Name: "trust", Scope: service.DivisionScope, Every: time.Second, Do: f.runTrust},
-		},
+	d := withPages(service.Definition{Name: "federation", Migrations: sub})
+	if f.o.Wire == nil { // Only its schema is wanted.
+		return d
 	}
+	d.Workers = []service.Worker{
+		{Name: "feeds", Scope: service.DivisionScope, Every: time.Second, Do: f.runFeeds},
+		{Name: "mail", Scope: service.TenantScope, Every: time.Second, Do: f.runMail},
+		{Name: "trust", Scope: service.DivisionScope, Every: time.Second, Do: f.runTrust},
+	}
+	return d
 }
