@@ -32,6 +32,7 @@ type Case struct {
 	Stops         []Stopped  `json:"stops,omitempty"`
 	Materials     []Material `json:"materials,omitempty"`
 	Events        []Event    `json:"events,omitempty"`
+	Channel       *Channel   `json:"channel,omitempty"` // Nil: it was not lodged in another division.
 
 	secret []byte
 }
@@ -81,7 +82,10 @@ func ReadCase(q service.Querier, number string) (Case, error) {
 	if c.Materials, err = readMaterials(q, c.ID); err != nil {
 		return c, err
 	}
-	c.Events, err = readEvents(q, c.ID)
+	if c.Events, err = readEvents(q, c.ID); err != nil {
+		return c, err
+	}
+	c.Channel, err = readChannel(q, c.ID)
 	return c, err
 }
 

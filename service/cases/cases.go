@@ -3,6 +3,7 @@ package cases
 import (
 	"embed"
 	"io/fs"
+	"slices"
 
 	"tongban/division/calendar"
 	"tongban/service"
@@ -41,11 +42,13 @@ func Definition(o Options) service.Definition {
 	h := &handlers{o: o, cal: calendar.Default()}
 	return service.Definition{
 		Name: "cases", Migrations: migrations, Templates: sub("templates"), Messages: sub("messages"),
-		Routes:  append(h.citizens(), h.officers()...),
+		Routes:  slices.Concat(h.citizens(), h.officers(), h.windows()),
+		Mail:    []service.MailKind{{Name: MailLodge, Format: lodgeFormat, Receive: h.receiveLodged, Settled: settledLodged}},
 		Workers: []service.Worker{{Name: "silence", Scope: service.TenantScope, Every: workEvery, Do: work}},
 		Menu: []service.MenuEntry{
 			{Scope: service.DivisionScope, Path: "/track", Title: "cases.menu_track", Need: service.Public, Order: 25},
 			{Scope: service.TenantScope, Path: "/cases", Title: "cases.menu", Need: PermRead, Order: 30},
+			{Scope: service.TenantScope, Path: "/lodgings", Title: "cases.menu_lodgings", Need: PermRead, Order: 35},
 		},
 	}
 }

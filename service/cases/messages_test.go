@@ -28,6 +28,9 @@ func TestEverythingThatIsShownHasAMessage(t *testing.T) {
 			keys = append(keys, "cases.code."+code)
 		}
 	}
+	for _, state := range lodgedStates[1:] {
+		keys = append(keys, "cases.lodged_state."+state)
+	}
 	for _, kind := range idKinds {
 		keys = append(keys, "cases.id."+kind)
 	}
@@ -66,7 +69,7 @@ func literals(t *testing.T) []string {
 		}
 		for _, found := range regexp.MustCompile(`"(cases\.[a-z_]+(\.[a-z_]+)?)"`).FindAllStringSubmatch(string(data), -1) {
 			// Not permissions, the refused event, and beginnings of keys.
-			if !slices.Contains([]string{"cases.handle", "cases.approve", "cases.read", "cases.track"}, found[1]) && !strings.HasSuffix(found[1], "_") {
+			if !slices.Contains([]string{"cases.handle", "cases.approve", "cases.read", "cases.track", "cases.lodge", "cases.lodged"}, found[1]) && !strings.HasSuffix(found[1], "_") {
 				keys = append(keys, found[1])
 			}
 		}
@@ -86,7 +89,7 @@ func TestTheFormsOfferWhatTheTableKnows(t *testing.T) {
 		}
 		return string(data)
 	}
-	acts, list, form := read("act.html"), read("list.html"), read("apply.html")
+	acts, list, form := read("act.html"), read("list.html"), read("parts.html")
 	for action, n := range needs {
 		for _, code := range n.Code {
 			if !strings.Contains(acts, `(choice "`+code+`"`) {

@@ -32,7 +32,7 @@ type Number struct {
 	Division string    // Code of the division, 6 digits.
 	Tenant   int       // Number of the tenant in the division, 1–999.
 	Day      time.Time // Day of submission in Beijing, at its start.
-	Epoch    string    // 3 characters of the database's epoch; "000" until a first restore.
+	Epoch    string    // 3 characters of the database's epoch.
 	Sequence int       // Of the day, 1–99999.
 }
 

@@ -95,43 +95,44 @@ var (
 // client's network, id is random. Wrong
 // secrets of real cases are audited; numbers that nobody has would let anybody fill the
 // audit.
-func guess(tx *service.Tx, number, secret, source string, id []byte, who service.Principal) (c Case, refusal *service.Error, err error) {
+func guess(tx *service.Tx, number, secret, source string, id []byte, who service.Principal) (found held, refusal *service.Error, err error) {
 	if err := tx.Exec(`DELETE FROM cases_guess WHERE at < ?`, tx.Now().Add(-guessWindow)); err != nil {
-		return c, nil, err
+		return held{}, nil, err
 	}
 	all, own := tokenHash(number), tokenHash(number+"\x00"+source)
 	wait, err := guessWait(tx, all, freeOfAll)
 	if err != nil {
-		return c, nil, err
+		return held{}, nil, err
 	}
 	ownWait, err := guessWait(tx, own, freeGuesses)
 	if err != nil {
-		return c, nil, err
+		return held{}, nil, err
 	}
 	if wait = max(wait, ownWait); wait > 0 {
-		return c, ErrSlowDown.With("retry_after", int((wait+time.Second-1)/time.Second)), nil
+		return held{}, ErrSlowDown.With("retry_after", int((wait+time.Second-1)/time.Second)), nil
 	}
-	want := make([]byte, sha256.Size) // Of nobody: compared all the same.
-	c, err = readWhere(tx, `number = ?`, number)
+	nobody := held{secret: make([]byte, sha256.Size), number: number} // Compared all the same.
+	h, err := readHeld(tx, number)
+	known := err == nil
 	switch {
-	case err == nil:
-		want = c.secret
-	case !errors.Is(err, service.ErrNotFound):
-		return c, nil, err
+	case errors.Is(err, service.ErrNotFound):
+		h = nobody
+	case err != nil:
+		return held{}, nil, err
 	}
-	if subtle.ConstantTimeCompare(want, secretHash(number, secret)) == 1 && c.ID != 0 {
-		return c, nil, nil
+	if subtle.ConstantTimeCompare(h.secret, secretHash(h.number, secret)) == 1 && known {
+		return h, nil, nil
 	}
 	for i, whose := range [][]byte{all, own} {
 		if err := tx.Exec(`INSERT INTO cases_guess (id, number, at) VALUES (?, ?, ?)`, append(id, byte(i)), whose, tx.Now()); err != nil {
-			return c, nil, err
+			return held{}, nil, err
 		}
 	}
 	err = nil
-	if c.ID != 0 {
+	if known {
 		err = tx.Record(service.Event{What: "cases.track", Subject: number, Who: who, Refused: ErrNoSuchCase.Reason})
 	}
-	return Case{}, ErrNoSuchCase, err
+	return held{}, ErrNoSuchCase, err
 }
 
 // guessWait returns how long the next guess must wait of those that are counted as whose,

@@ -196,7 +196,7 @@ func TestARestoredDatabaseNeverUsesANumberAgain(t *testing.T) {
 	a := w.file(w.promised.Code)
 	w.Update(w.db(), func(tx *service.Tx) error { // What a restore of a backup from before the case does.
 		for _, sql := range []string{`DELETE FROM cases_case`, `DELETE FROM cases_event`, `DELETE FROM cases_material`, `DELETE FROM service_sequence WHERE name GLOB 'cases.*'`,
-			`INSERT INTO service_meta (key, value) VALUES ('epoch', '01JD5')`} {
+			`INSERT OR REPLACE INTO service_meta (key, value) VALUES ('epoch', '01JD5')`} {
 			if err := tx.Exec(sql); err != nil {
 				return err
 			}
@@ -206,7 +206,7 @@ func TestARestoredDatabaseNeverUsesANumberAgain(t *testing.T) {
 	b := w.file(w.promised.Code)
 	na, _ := ParseNumber(a.Number)
 	nb, _ := ParseNumber(b.Number)
-	if na.Epoch != "000" || nb.Epoch != epochMark("01JD5") || a.Number == b.Number || na.Sequence != nb.Sequence {
+	if na.Epoch == nb.Epoch || nb.Epoch != epochMark("01JD5") || a.Number == b.Number || na.Sequence != nb.Sequence {
 		t.Errorf("%s, then %s", a.Number, b.Number)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ func TestACaseFromApplicationToArchive(t *testing.T) {
 	if _, err := ParseNumber(c.Number); err != nil || len(c.Secret) != secretLength {
 		t.Fatalf("receipt %+v", c.Receipt)
 	}
-	if !strings.HasPrefix(c.Number, "511602-001-20260302-000-00001-") {
+	if !regexp.MustCompile(`^511602-001-20260302-[0-9A-Y]{3}-00001-[0-9A-Y]$`).MatchString(c.Number) {
 		t.Errorf("number %s", c.Number)
 	}
 	for _, a := range []Action{Receive, Accept, Begin, Stop} {

@@ -86,16 +86,19 @@ func (h *handlers) enter(ctx context.Context, r *service.Request) (service.Respo
 	if err != nil {
 		return findForm(r, ""), err
 	}
-	c, refusal, err := h.guess(ctx, r, n.String(), normalSecret(in.Secret))
+	found, refusal, err := h.guess(ctx, r, n.String(), normalSecret(in.Secret))
 	if err != nil {
 		return service.Response{}, err
 	}
 	if refusal != nil {
 		return findForm(r, ""), refusal
 	}
+	if found.id == 0 {
+		return h.enterLodged(ctx, r, n.String())
+	}
 	token := newToken()
 	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
-		if err := openVisit(tx, c.ID, token); err != nil {
+		if err := openVisit(tx, found.id, token); err != nil {
 			return service.Response{}, err
 		}
 		c, err := ReadCase(tx, n.String())
@@ -106,14 +109,14 @@ func (h *handlers) enter(ctx context.Context, r *service.Request) (service.Respo
 }
 
 // guess counts a wrong secret, also when it is refused.
-func (h *handlers) guess(ctx context.Context, r *service.Request, number, secret string) (c Case, refusal *service.Error, err error) {
+func (h *handlers) guess(ctx context.Context, r *service.Request, number, secret string) (found held, refusal *service.Error, err error) {
 	id := make([]byte, 16)
 	rand.Read(id)
 	err = r.DB.Update(ctx, func(tx *service.Tx) (err error) {
-		c, refusal, err = guess(tx, number, secret, r.Source, id, r.Principal)
+		found, refusal, err = guess(tx, number, secret, r.Source, id, r.Principal)
 		return err
 	})
-	return c, refusal, err
+	return found, refusal, err
 }
 
 // leave ends the visit: for a computer that others use next.

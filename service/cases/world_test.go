@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tongban/division/calendar"
+	"tongban/federation"
 	"tongban/service"
 	"tongban/service/catalog"
 	"tongban/service/servicetest"
@@ -29,7 +30,7 @@ type world struct {
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	w := &world{tb: tb}
-	w.World = servicetest.New(tb, catalog.Definition(), Definition(Options{TenantByNumber: func(n int) (service.Tenant, bool) {
+	w.World = servicetest.New(tb, catalog.Definition(), federation.New(federation.Options{}).Definition(), Definition(Options{TenantByNumber: func(n int) (service.Tenant, bool) {
 		for _, t := range w.Tenants() {
 			if t.Number == n {
 				return t, true
