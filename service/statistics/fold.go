@@ -33,12 +33,15 @@ func (s *statistics) fold(tx *service.Tx, from service.Tenant, rows []service.Fe
 func (s *statistics) foldUp(tx *service.Tx, from division.Ref, rows []service.FeedRow) error {
 	b := s.newBatch(tx)
 	for _, r := range rows {
-		in, err := readUp(r)
+		in, err := readUp(r, from)
 		if err != nil {
 			return err
 		}
-		if err := b.checkBranch(in.division, from); err != nil {
-			return err
+		// What is gone is only what this child has sent, also of a division that has left it.
+		if len(in.measures) > 0 {
+			if err := b.checkBranch(in.division, from); err != nil {
+				return err
+			}
 		}
 		if err := b.put(in); err != nil {
 			return fmt.Errorf("fold statistics %s of %s: %w", r.Key, from, err)

@@ -143,7 +143,6 @@ func TestRowsOfChildren(t *testing.T) {
 		{"the receiver itself", district, feedRow("city/511600|2026-03-02|X1", good), errForeign},
 		{"a division above", district, feedRow("province/510000|2026-03-02|X1", good), errForeign},
 		{"a division that nobody knows", district, feedRow("county/119999|2026-03-02|X1", good), errForeign},
-		{"another's key is removed", district, feedRow("county/511603|2026-03-02|X1", ""), errForeign},
 		{"no division", district, feedRow("|2026-03-02|X1", good), errMalformed},
 		{"a code for a division", district, feedRow("511602|2026-03-02|X1", good), errMalformed},
 		{"no day", district, feedRow("county/511602|2026-02-30|X1", good), errMalformed},
@@ -200,6 +199,27 @@ func TestRemovedRows(t *testing.T) {
 	}
 	if p := w.get(""); p.Figures != figures(0, 0) || len(p.Items) > 0 || len(p.Days) > 0 {
 		t.Errorf("nothing is left, and the page says %+v", p)
+	}
+	consistent(t, w)
+}
+
+// TestOnlyTheSenderRemoves: a child takes back what it has sent, also of a division that has
+// left its branch since, and nothing that another has sent.
+func TestOnlyTheSenderRemoves(t *testing.T) {
+	w := newWorld(t, sichuan)
+	key := "county/511602|2026-03-02|" + marriage
+	w.take(guangan, feedRow(key, `{"kind":"basic","measures":{"applications":2}}`))
+	w.take(zhejiang, feedRow(key, ""))
+	if p := w.get(""); p.Figures != figures(2, 0) {
+		t.Errorf("after another's removal there are %v, want 2", p.Figures)
+	}
+	w.below = func(service.Querier, division.Ref, division.Ref) (bool, error) { return false, nil }
+	if err := w.try(guangan, feedRow(key, `{"kind":"basic","measures":{"applications":3}}`)); !errors.Is(err, errForeign) {
+		t.Errorf("a division that has left is still counted: %v", err)
+	}
+	w.take(guangan, feedRow(key, ""))
+	if p := w.get(""); p.Figures != figures(0, 0) {
+		t.Errorf("after the removal there are %v, want none", p.Figures)
 	}
 	consistent(t, w)
 }

@@ -28,7 +28,7 @@ type row struct {
 	division  division.Ref
 	day, code string
 	kind      kind
-	source    string // Slug of the tenant; empty: a child sent it.
+	source    string // Slug of the tenant, or reference of the child that sent it.
 	measures  map[service.Measure]int64
 }
 
@@ -66,9 +66,9 @@ func readHome(r service.FeedRow, tenant string, self division.Ref) (row, error) 
 }
 
 // readUp reads a row of a child; without measures it says that the key is gone.
-func readUp(r service.FeedRow) (row, error) {
+func readUp(r service.FeedRow, from division.Ref) (row, error) {
 	ref, rest, _ := strings.Cut(r.Key, "|")
-	var out row
+	out := row{source: from.String()}
 	if err := out.division.UnmarshalText([]byte(ref)); err != nil || out.division.IsZero() {
 		return out, fmt.Errorf("%w: the key %.80q names no division", errMalformed, r.Key)
 	}

@@ -36,10 +36,19 @@ type world struct {
 	fresh  map[division.Ref]federation.Freshness
 	itemOf map[string]string // Names of the catalog.
 	cursor map[string]int64
+	below  func(q service.Querier, child, ref division.Ref) (bool, error)
 }
 
 func newWorld(tb testing.TB, self division.Ref) *world {
 	w := &world{tb: tb, self: self, fresh: map[division.Ref]federation.Freshness{}, itemOf: map[string]string{}, cursor: map[string]int64{}}
+	w.below = func(_ service.Querier, child, ref division.Ref) (bool, error) {
+		for d := ref; !d.IsZero(); d = parents[d] {
+			if d == child {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
 	w.def = Definition(Options{
 		Site: service.Site{Code: string(self.Code), Level: self.Level.String(), Name: names[self]},
 		BasicCode: func(code string) (string, bool) {
@@ -65,14 +74,7 @@ func newWorld(tb testing.TB, self division.Ref) *world {
 				}
 				return list, nil
 			},
-			below: func(_ service.Querier, child, ref division.Ref) (bool, error) {
-				for d := ref; !d.IsZero(); d = parents[d] {
-					if d == child {
-						return true, nil
-					}
-				}
-				return false, nil
-			},
+			below: func(q service.Querier, child, ref division.Ref) (bool, error) { return w.below(q, child, ref) },
 			freshness: func(service.Querier, division.Ref, time.Time) (map[division.Ref]federation.Freshness, error) {
 				return w.fresh, nil
 			},

@@ -1,5 +1,5 @@
 -- What a source said of a division, day and code: the newest absolute values. source: the
--- slug of a tenant for this division's own, empty for what a child sent. basic: the code
+-- slug of a tenant for this division's own, else the reference of the child that sent it. basic: the code
 -- under which this division shows and sends it. kind: what basic is (item, basic, own). measures: JSON of measure to value.
 CREATE TABLE statistics_daily (
   division TEXT NOT NULL,
