@@ -132,10 +132,6 @@ func (n *Node) authority(ctx context.Context, level replication.Level) (*trust.A
 // chainOf reads the authorities from the division's own, as its parent signed it, to the
 // anchor; none when it has no parent.
 func chainOf(q service.Querier) ([]*x509.Certificate, error) {
-	var there bool
-	if err := q.QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = 'federation_parent'`).Scan(&there); err != nil || !there {
-		return nil, err
-	}
 	parent, ok, err := federation.ReadParent(q)
 	if err != nil || !ok {
 		return nil, err

@@ -14,21 +14,49 @@ import (
 	"tongban/tenancy"
 )
 
-// letters seals and signs for the division what crosses others, with the keys of this node
-// and the chain that the division database has. It implements federation.Letters.
-type letters struct{ n *Node }
+// letters seals and signs for the division what crosses others. It implements
+// federation.Letters.
+type letters struct {
+	self division.Ref
+	keys *trust.Keys
+	now  service.Clock
+	// chain is from the division's authority to the anchor; empty without a parent.
+	chain      func() ([]*x509.Certificate, error)
+	authority  func() (*trust.Authority, error)
+	recipients func() ([]string, error) // Of the division's nodes.
+}
+
+// letters are those of this node: its keys, and what its replica of the division database
+// has.
+func (n *Node) letters() (federation.Letters, error) {
+	self, err := divisionOf(n.cfg).Ref()
+	return letters{self: self, keys: n.keys, now: n.now, chain: n.chain,
+		authority: func() (*trust.Authority, error) {
+			return n.authority(context.Background(), replication.Local)
+		},
+		recipients: n.recipients}, err
+}
+
+func (n *Node) recipients() (list []string, err error) {
+	err = n.division().View(context.Background(), replication.Local, func(v *service.View) error {
+		nodes, err := tenancy.ReadNodes(v)
+		for _, one := range nodes {
+			list = append(list, one.Recipient)
+		}
+		return err
+	})
+	return list, err
+}
 
 // authorities are those from the division's own to the anchor of the tree: its own alone,
 // when it has no parent.
 func (l letters) authorities() ([]*x509.Certificate, error) {
-	chain, err := l.n.chain()
+	chain, err := l.chain()
 	if err == nil && len(chain) == 0 {
-		chain = []*x509.Certificate{l.n.keys.Authority}
+		chain = []*x509.Certificate{l.keys.Authority}
 	}
 	return chain, err
 }
-
-func (l letters) self() (division.Ref, error) { return divisionOf(l.n.cfg).Ref() }
 
 // Seal implements federation.Letters.
 func (l letters) Seal(to federation.Entry, plain []byte) ([]byte, error) {
@@ -39,7 +67,7 @@ func (l letters) Seal(to federation.Entry, plain []byte) ([]byte, error) {
 	if len(to.Recipients) == 0 {
 		return nil, fmt.Errorf("the directory has no key of %s", to.Ref)
 	}
-	return l.n.keys.SealLetter(chain, to.Ref, to.Recipients, plain)
+	return l.keys.SealLetter(chain, to.Ref, to.Recipients, plain)
 }
 
 // Open implements federation.Letters.
@@ -48,24 +76,15 @@ func (l letters) Open(sealed []byte) (division.Ref, []byte, error) {
 	if err != nil {
 		return division.Ref{}, nil, err
 	}
-	self, err := l.self()
-	if err != nil {
-		return division.Ref{}, nil, err
-	}
-	return l.n.keys.OpenLetter(sealed, self, chain[len(chain)-1], l.n.now())
+	return l.keys.OpenLetter(sealed, l.self, chain[len(chain)-1], l.now())
 }
 
 // Sign implements federation.Letters.
 func (l letters) Sign(e federation.Entry) (federation.Entry, error) {
-	self, err := l.self()
-	if err != nil {
-		return e, err
+	if e.Ref != l.self {
+		return e, fmt.Errorf("an entry of %s is not for %s to sign", e.Ref, l.self)
 	}
-	if e.Ref != self {
-		return e, fmt.Errorf("an entry of %s is not for %s to sign", e.Ref, self)
-	}
-	ctx := context.Background()
-	authority, err := l.n.authority(ctx, replication.Local)
+	authority, err := l.authority()
 	if err != nil {
 		return e, err
 	}
@@ -73,18 +92,12 @@ func (l letters) Sign(e federation.Entry) (federation.Entry, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Recipients, e.Chain = nil, nil
-	if err := l.n.division().View(ctx, replication.Local, func(v *service.View) error {
-		nodes, err := tenancy.ReadNodes(v)
-		for _, one := range nodes {
-			e.Recipients = append(e.Recipients, one.Recipient)
-		}
-		return err
-	}); err != nil {
+	if e.Recipients, err = l.recipients(); err != nil {
 		return e, err
 	}
-	for _, c := range chain {
-		e.Chain = append(e.Chain, c.Raw)
+	e.Chain = make([][]byte, len(chain))
+	for i, c := range chain {
+		e.Chain[i] = c.Raw
 	}
 	e.Algorithm = trust.Algorithm
 	text, err := entryText(e)
@@ -97,7 +110,7 @@ func (l letters) Sign(e federation.Entry) (federation.Entry, error) {
 
 // Check implements federation.Letters.
 func (l letters) Check(e federation.Entry) error {
-	anchors, err := l.authorities()
+	own, err := l.authorities()
 	if err != nil {
 		return err
 	}
@@ -105,7 +118,7 @@ func (l letters) Check(e federation.Entry) error {
 	if err != nil {
 		return err
 	}
-	named, err := trust.VerifyChain(chain, anchors[len(anchors)-1], l.n.now())
+	named, err := trust.VerifyChain(chain, own[len(own)-1], l.now())
 	if err != nil {
 		return err
 	}
@@ -116,7 +129,7 @@ func (l letters) Check(e federation.Entry) error {
 		}
 	}
 	if ref, err := named[0].Ref(); err != nil || ref != e.Ref || parent != e.Parent {
-		return fmt.Errorf("%w: an entry of %s below %q with the chain of %s below %q", trust.ErrForged, e.Ref, e.Parent, ref, parent)
+		return fmt.Errorf("%w: an entry of %s below %q has the chain of %s below %q", trust.ErrForged, e.Ref, e.Parent, ref, parent)
 	}
 	for _, r := range e.Recipients {
 		if _, err := trust.ParseRecipient(r); err != nil {
