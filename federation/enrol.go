@@ -66,8 +66,15 @@ type Parent struct {
 	Enrolled time.Time // Filled in by SetParent.
 }
 
-// MintToken enters a token that can be used once.
+// keepToken is how long a token is kept after it has expired: so long its secret is good for
+// asking again after an answer that was lost.
+const keepToken = 30 * 24 * time.Hour
+
+// MintToken enters a token that can be used once, and forgets those that expired long ago.
 func MintToken(tx *service.Tx, t Token) error {
+	if err := tx.Exec(`DELETE FROM federation_token WHERE expires < ?`, tx.Now().Add(-keepToken)); err != nil {
+		return fmt.Errorf("forget old enrolment tokens: %w", err)
+	}
 	if err := tx.Exec(`INSERT INTO federation_token (id, ref, secret, created, expires, renew) VALUES (?, ?, ?, ?, ?, ?)`,
 		t.ID, t.Ref.String(), t.Secret, tx.Now(), t.Expires, t.Replace); err != nil {
 		return fmt.Errorf("mint an enrolment token for %s: %w", t.Ref, err)

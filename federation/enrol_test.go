@@ -41,12 +41,32 @@ func TestATokenIsGoodOnceAndForItsTime(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].ID != "good" || list[0].Ref != district || !list[0].Replace || list[0].Created.IsZero() {
 			t.Errorf("tokens that can be used: %+v, %v", list, err)
 		}
-		used, err := federation.ReadToken(v, "used")
+		used, err := federation.ReadToken(v, "used") // Kept: its answer may be asked for again.
 		if err != nil || used.Spent.IsZero() || string(used.Request) != "document" || string(used.Answer) != "answer" || string(used.Secret) != "used" {
 			t.Errorf("the used one: %+v, %v", used, err)
 		}
 		return nil
 	})
+}
+
+func TestOldTokensAreForgotten(t *testing.T) {
+	w := world(t)
+	mint := func(id string) {
+		w.Update(w.Division, func(tx *service.Tx) error {
+			return federation.MintToken(tx, federation.Token{ID: id, Ref: district, Secret: []byte(id), Expires: tx.Now().Add(time.Hour)})
+		})
+	}
+	mint("first")
+	w.Clock.Set(w.Clock.Now().AddDate(0, 0, 29))
+	mint("second")
+	if n := w.Count(w.Division, `SELECT count(*) FROM federation_token`); n != 2 {
+		t.Errorf("after four weeks there are %d tokens, want both", n)
+	}
+	w.Clock.Set(w.Clock.Now().AddDate(0, 0, 3))
+	mint("third")
+	if n := w.Count(w.Division, `SELECT count(*) FROM federation_token WHERE id = 'first'`); n != 0 {
+		t.Error("the secret of a token that expired a month ago is still there")
+	}
 }
 
 func TestAChildIsEnteredHeldAndFreed(t *testing.T) {
