@@ -242,7 +242,7 @@ func (out *RestoreResult) build(ctx context.Context, in *opener, m Manifest, f n
 
 // readable refuses data of a newer program.
 func readable(stage string, m Manifest) error {
-	known, err := service.Versions(node.Definitions(tenancy.New(tenancy.Options{}), false, service.Site{}))
+	known, err := service.Versions(node.Schemas())
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tongban/division"
+	"tongban/federation"
 	"tongban/node/certs"
 	"tongban/node/config"
 	"tongban/node/exit"
@@ -71,6 +72,10 @@ type Node struct {
 	tree  *tenancy.Tenancy
 	pool  *members.Pool
 	pages *web.Web
+	lines *lines
+
+	linesOpen chan struct{} // Closed when lines is set.
+	fed       *federation.Federation
 }
 
 // New checks configuration, keys, folder, disk and clock, and returns a node that can
@@ -82,7 +87,7 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	n := &Node{cfg: cfg, opts: opts, now: opts.Now,
+	n := &Node{cfg: cfg, opts: opts, now: opts.Now, linesOpen: make(chan struct{}),
 		log: opts.Log.With("division", cfg.Division.Code, "node", string(cfg.Node))}
 	if err := cfg.Check(); err != nil {
 		return nil, err

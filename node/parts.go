@@ -67,6 +67,7 @@ func (d *doors) close() error {
 //	node port    so that others reach the engine, and it them
 //	gossip       a hint, needed by nobody
 //	tenancy      opens the databases; elections need the node port
+//	lines        to the parent and the children: what they carry goes into the databases
 //	web          needs the databases; people come last, and go first
 //	listing      this user's list of running nodes
 func (n *Node) parts() []part {
@@ -86,6 +87,7 @@ func (n *Node) parts() []part {
 		{"gossip", n.openGossip, func(context.Context) error { return n.closeGossip() }},
 		{"tenancy", func() (err error) { stopFollowing, err = n.openTenancy(); return err },
 			func(context.Context) error { stopFollowing(); return nil }},
+		{"lines", n.openLines, n.closeLines},
 		{"web", func() error { return n.openWeb(d.web, public) },
 			func(ctx context.Context) error { return drain(ctx, public) }},
 		{"listing", func() error { forget = n.announce(); return nil },
@@ -112,8 +114,7 @@ func (n *Node) openDoors(d *doors) (err error) {
 }
 
 func (n *Node) openEngine() (err error) {
-	tree := tenancy.New(tenancy.Options{}) // Only to know the schemas: the hello is needed before the engine.
-	hello, err := tenancy.EncodeHello(Definitions(tree, n.secure(), n.site))
+	hello, err := tenancy.EncodeHello(Schemas()) // Needed before there is anything to define services with.
 	if err != nil {
 		return err
 	}
@@ -140,6 +141,9 @@ func (n *Node) openPort(l net.Listener, internal *http.Server) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /node/{order}", n.serveOrder)
 	mux.HandleFunc("GET /node/applied", n.serveApplied)
+	mux.HandleFunc("GET /node/lines", n.serveLines)
+	mux.HandleFunc("POST /node/line", n.serveLine)
+	mux.HandleFunc("POST /node/serve", n.serveNeighbour)
 	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		w := n.web()
 		if w == nil {
@@ -222,12 +226,15 @@ func (n *Node) openTenancy() (stop func(), err error) {
 		o.Founders = []replication.NodeID{n.cfg.Node}
 	}
 	tree := tenancy.New(o)
-	if err := tree.Open(Definitions(tree, n.secure(), n.site)); err != nil {
+	n.mu.Lock()
+	n.tree = tree // Opening runs no service yet, and what it runs looks here.
+	n.mu.Unlock()
+	if n.fed, err = n.newFederation(tree); err != nil {
 		return func() {}, err
 	}
-	n.mu.Lock()
-	n.tree = tree
-	n.mu.Unlock()
+	if err := tree.Open(Definitions(tree, n.fed, n.secure(), n.site)); err != nil {
+		return func() {}, err
+	}
 
 	ctx, cancel := context.WithCancel(n.groupCx)
 	done := make(chan struct{}, 4)
@@ -251,7 +258,7 @@ func (n *Node) self() tenancy.Node {
 }
 
 func (n *Node) openWeb(l net.Listener, public *http.Server) error {
-	defs := Definitions(n.tree, n.secure(), n.site)
+	defs := n.tree.Definitions()
 	pages, err := portal.New(portal.Options{Site: portal.Site{Site: n.site}, Definitions: defs,
 		SignIn: identity.SignInPath, SignOut: identity.SignOutPath, Log: n.log})
 	if err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"tongban/federation"
 	"tongban/service"
 	"tongban/service/audit"
 	"tongban/service/cases"
@@ -11,11 +12,12 @@ import (
 )
 
 // Definitions are the services of the program. Adding one is a folder below service and
-// a line here. secure says that people come over TLS; site is the division, zero where only
-// the schemas matter.
-func Definitions(t *tenancy.Tenancy, secure bool, site service.Site) []service.Definition {
+// a line here. f may be one that does nothing, and site zero, where only the schemas
+// matter. secure says that people come over TLS.
+func Definitions(t *tenancy.Tenancy, f *federation.Federation, secure bool, site service.Site) []service.Definition {
 	return []service.Definition{
 		t.Definition(),
+		f.Definition(),
 		identity.Definition(identity.Options{Secure: secure, Tenants: tenancy.ReadTenants}),
 		audit.Definition(),
 		catalog.Definition(),
@@ -29,4 +31,9 @@ func Definitions(t *tenancy.Tenancy, secure bool, site service.Site) []service.D
 		}}),
 		statistics.Definition(statistics.Options{Site: site, BasicCode: catalog.BasicCode, Names: catalog.ReadNames}),
 	}
+}
+
+// Schemas are the services of the program where only their tables matter.
+func Schemas() []service.Definition {
+	return Definitions(tenancy.New(tenancy.Options{}), federation.New(federation.Options{}), false, service.Site{})
 }
