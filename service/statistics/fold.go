@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 
 	"tongban/division"
 	"tongban/replication"
@@ -224,7 +222,6 @@ func (b *batch) change(statement string, rows [][]any) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	slices.SortFunc(rows, func(x, y []any) int { return strings.Compare(fmt.Sprint(x...), fmt.Sprint(y...)) })
 	text, err := json.Marshal(rows)
 	if err != nil {
 		return err
@@ -235,7 +232,8 @@ func (b *batch) change(statement string, rows [][]any) error {
 // publish sends the absolute values of a division, day and code up: the sum of the items
 // that share the code.
 func (b *batch) publish(g group) error {
-	rows, err := b.tx.Query(`SELECT kind, measures FROM statistics_daily WHERE division = ? AND day = ? AND basic = ?`,
+	rows, err := b.tx.Query(`SELECT kind, measures FROM statistics_daily INDEXED BY statistics_daily_basic
+		WHERE division = ? AND day = ? AND basic = ?`, // Else SQLite reads the whole day by the primary key.
 		g.division.String(), g.day, g.basic)
 	if err != nil {
 		return err
