@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"tongban/division"
@@ -81,13 +80,16 @@ type Options struct {
 	Lead func(ctx context.Context, id replication.DatabaseID, kind string, from division.Ref, body []byte) ([]byte, error)
 	Now  service.Clock // time.Now; only for what is stored. Waiting uses package time.
 	Log  *slog.Logger  // slog.Default().
+
+	// Mutant switches off one safeguard of the feeds. Only tests of the tests set it.
+	Mutant Mutant
 }
 
 // Federation is one division's part in the tree, on one of its nodes. It is safe for
 // concurrent use.
 type Federation struct {
 	o     Options
-	held  atomic.Int32 // Mails that wait here for a line.
+	held  holds // Mails that wait here for a line.
 	feeds *feeds
 	asked chan struct{} // The parent wants this division to ask for its certificate.
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"tongban/division"
@@ -82,6 +83,7 @@ const (
 	stopFailed      = "failed"      // At could not take it, for a reason that its operators must look at.
 	stopAltered     = "altered"     // What arrived at At is not what was sent, or not by whom it says.
 	stopLoop        = "loop"        // It went round in a circle.
+	stopHeld        = "held"        // At passes on nothing of or to a neighbour of which there are two.
 	stopHere        = "here"        // The receipt is there, and this department could not use it.
 )
 
@@ -93,7 +95,7 @@ const (
 
 // lineReasons stop every mail to the division alike: one of them is sent to try.
 var lineReasons = map[string]bool{stopUnreachable: true, stopNoAnswer: true, stopBusy: true, stopUnknown: true,
-	stopNoReturn: true, stopRestored: true}
+	stopNoReturn: true, stopRestored: true, stopHeld: true}
 
 const (
 	maxHops = 16 // The tree has four levels: six lines between the farthest.
@@ -108,8 +110,9 @@ const (
 	// maxHold is how long a relay waits for a line that is cut before it says so: a mail
 	// is then delivered when the line is back, not when its sender tries again.
 	maxHold = 30 * time.Second
-	// maxHeld bounds the mails that one node's relay holds.
-	maxHeld = 256
+	// maxHeld bounds the mails of one neighbour that may be held, here or further on: less
+	// than the neighbour's requests that are served at once, so that other mails pass.
+	maxHeld = 4
 )
 
 func stopped(reason string, at division.Ref) mailAnswer { return mailAnswer{Stopped: reason, At: at} }
@@ -140,9 +143,18 @@ func (f *Federation) relay(ctx context.Context, from division.Ref, e envelope) m
 		return stopped(stopLoop, f.o.Self)
 	}
 	side, err := f.nextHop(ctx, e.From.Division)
+	if errors.Is(err, errHeldChild) {
+		return stopped(stopHeld, f.o.Self)
+	}
 	if err != nil || side != from {
 		f.o.Log.Warn("a mail from a neighbour that may not send it", "neighbour", from, "from", e.From.Division, "to", e.To.Division, "err", err)
 		return stopped(stopNoReturn, f.o.Self)
+	}
+	if e.Hold {
+		e.Hold = f.held.take(from)
+	}
+	if e.Hold {
+		defer f.held.give(from)
 	}
 	return f.pass(ctx, from, e)
 }
@@ -157,17 +169,19 @@ func (f *Federation) pass(ctx context.Context, from division.Ref, e envelope) ma
 	switch {
 	case errors.Is(err, ErrNoDivision):
 		return stopped(stopUnknown, f.o.Self)
+	case errors.Is(err, errHeldChild):
+		return stopped(stopHeld, f.o.Self)
 	case err != nil:
 		f.o.Log.Warn("find the way of a mail", "to", e.To.Division, "err", err)
 		return stopped(stopBusy, f.o.Self)
 	case next == from: // The neighbour takes the division to be on this side.
 		return stopped(stopUnknown, f.o.Self)
 	}
-	var cancel context.CancelFunc = func() {}
-	hold := ctx
-	if e.Hold {
-		hold, cancel = f.hold(ctx)
+	wait := maxHold
+	if deadline, ok := ctx.Deadline(); ok { // Half of the rest is for the way behind the line.
+		wait = min(wait, time.Until(deadline)/2)
 	}
+	hold, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		changed := f.o.Wire.Changed()
@@ -239,20 +253,30 @@ func (f *Federation) deliver(ctx context.Context, from division.Ref, e envelope)
 	return a
 }
 
-// hold returns a context that ends when a relay must give up to wait for its line.
-func (f *Federation) hold(ctx context.Context) (context.Context, context.CancelFunc) {
-	if f.held.Add(1) > maxHeld {
-		f.held.Add(-1)
-		done, cancel := context.WithCancel(ctx)
-		cancel()
-		return done, cancel
+// holds count, for each neighbour, its mails that may be held.
+type holds struct {
+	mu sync.Mutex
+	of map[division.Ref]int
+}
+
+// take reports whether one more may be; give it back.
+func (h *holds) take(of division.Ref) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = map[division.Ref]int{}
 	}
-	wait := maxHold
-	if deadline, ok := ctx.Deadline(); ok { // Half of the rest is for the way behind the line.
-		wait = min(wait, time.Until(deadline)/2)
+	if h.of[of] >= maxHeld {
+		return false
 	}
-	held, cancel := context.WithTimeout(ctx, wait)
-	return held, func() { cancel(); f.held.Add(-1) }
+	h.of[of]++
+	return true
+}
+
+func (h *holds) give(of division.Ref) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.of[of]--
 }
 
 // seal closes a letter for a division.
@@ -293,9 +317,22 @@ func (f *Federation) viewDivision(ctx context.Context, fn func(v *service.View) 
 	return db.View(ctx, replication.Local, fn)
 }
 
+var errHeldChild = errors.New("federation: the neighbour is held")
+
+// nextHop returns the neighbour over which a division is reached. It returns errHeldChild
+// for a child that was shut out.
 func (f *Federation) nextHop(ctx context.Context, to division.Ref) (next division.Ref, err error) {
 	err = f.viewDivision(ctx, func(v *service.View) error {
-		next, err = NextHop(v, f.o.Self, to)
+		if next, err = NextHop(v, f.o.Self, to); err != nil {
+			return err
+		}
+		c, err := ReadChild(v, next)
+		switch {
+		case errors.Is(err, ErrNoChild): // It is the parent.
+			return nil
+		case err == nil && c.State == Held:
+			return errHeldChild
+		}
 		return err
 	})
 	return next, err

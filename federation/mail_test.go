@@ -15,6 +15,7 @@ import (
 func mailStory(t *testing.T, name string, tell func(t *testing.T, p *post)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
+		foundings(t)
 		synctest.Test(t, func(t *testing.T) {
 			p := newPost(t)
 			defer p.close()

@@ -160,14 +160,12 @@ func (b *box) open(epoch string) {
 		Log: slog.New(slog.DiscardHandler),
 	})
 	for id, at := range map[replication.DatabaseID]**replication.Solo{divisionDatabase: &b.div, desk + "/main": &b.desk} {
+		if epoch == "first" {
+			b.p.place(b.dir, id, foundings(b.p.t)[id])
+		}
 		s, err := replication.OpenSolo(b.dir, id, nil)
 		b.p.must(err)
 		*at = s
-		scope := service.TenantScope
-		if id == divisionDatabase {
-			scope = service.DivisionScope
-		}
-		b.p.must(service.Migrate(b.p.ctx, b.db(s), scope, b.definitions()))
 		if epoch != "" {
 			b.epochs++
 			b.p.must(b.db(s).Update(b.p.ctx, func(tx *service.Tx) error {
@@ -175,6 +173,48 @@ func (b *box) open(epoch string) {
 			}))
 		}
 	}
+}
+
+// place puts the file of a database where it is opened.
+func (p *post) place(dir string, id replication.DatabaseID, file []byte) {
+	at := filepath.Join(dir, "db", filepath.FromSlash(string(id)))
+	p.must(os.MkdirAll(at, 0o700))
+	p.must(os.WriteFile(filepath.Join(at, "state.db"), file, 0o600))
+}
+
+var founded struct {
+	sync.Mutex
+	files map[replication.DatabaseID][]byte
+}
+
+// foundings are the files of new databases with all tables, made once and outside of bubbles.
+func foundings(t *testing.T) map[replication.DatabaseID][]byte {
+	founded.Lock()
+	defer founded.Unlock()
+	if founded.files != nil {
+		return founded.files
+	}
+	b := &box{f: New(Options{})}
+	files := map[replication.DatabaseID][]byte{}
+	for id, scope := range map[replication.DatabaseID]service.Scope{divisionDatabase: service.DivisionScope, desk + "/main": service.TenantScope} {
+		// A bubble's clock starts in 2000, and a database's never runs backwards.
+		s, err := replication.OpenSolo(t.TempDir(), id, func() time.Time { return time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC) })
+		if err == nil {
+			err = service.Migrate(t.Context(), b.db(s), scope, b.definitions())
+		}
+		copied := filepath.Join(t.TempDir(), "state.db")
+		if err == nil {
+			_, err = s.Backup(t.Context(), copied)
+		}
+		if err == nil {
+			files[id], err = os.ReadFile(copied)
+		}
+		if err = errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	founded.files = files
+	return files
 }
 
 func (b *box) tenant() service.Tenant {
@@ -228,9 +268,7 @@ func (b *box) backup() (restore func()) {
 		for id, file := range copies {
 			data, err := os.ReadFile(file)
 			b.p.must(err)
-			at := filepath.Join(b.dir, "db", filepath.FromSlash(string(id)))
-			b.p.must(os.MkdirAll(at, 0o700))
-			b.p.must(os.WriteFile(filepath.Join(at, "state.db"), data, 0o600))
+			b.p.place(b.dir, id, data)
 		}
 		b.open("restored")
 		b.p.spread(b.ref) // It knows what its backup knew, and its neighbours tell it the rest.
