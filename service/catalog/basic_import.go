@@ -58,6 +58,18 @@ type basicImport struct {
 }
 
 func importBasic(ctx context.Context, r *service.Request) (service.Response, error) {
+	out, err := takeBasicImport(ctx, r)
+	if err != nil && service.AsError(err).Code != service.Internal {
+		page, pageErr := basicImports(ctx, r)
+		if pageErr != nil {
+			return service.Response{}, pageErr
+		}
+		out = page // The form goes back.
+	}
+	return out, err
+}
+
+func takeBasicImport(ctx context.Context, r *service.Request) (service.Response, error) {
 	im, err := readBasicImport(r)
 	if err != nil {
 		return service.Response{}, err
