@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -175,8 +176,8 @@ func (h *handlers) readLodged(ctx context.Context, r *service.Request) (l Lodged
 func (l Lodged) located(ctx context.Context, r *service.Request) (Lodged, error) {
 	web, known, err := readDivision(ctx, r, l.to)
 	l.Known = known
-	if web != "" && l.Case != "" {
-		l.Follow = strings.TrimSuffix(web, "/") + "/track?number=" + l.Case
+	if l.Case != "" && (strings.HasPrefix(web, "https://") || strings.HasPrefix(web, "http://")) {
+		l.Follow = strings.TrimSuffix(web, "/") + "/track?number=" + url.QueryEscape(l.Case)
 	}
 	return l, err
 }
