@@ -12,6 +12,9 @@ import (
 	"tongban/service"
 )
 
+// askParentPatience bounds asking all the addresses of a token: the command waits a minute.
+const askParentPatience = 45 * time.Second
+
 // EnrolRequest asks the admin socket to enrol this division: POST /node/enrol.
 type EnrolRequest struct {
 	Token string `json:"token"`
@@ -83,6 +86,8 @@ func (n *Node) askParent(ctx context.Context, s standing, t enrol.Token, try boo
 	if err != nil {
 		return answer, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, askParentPatience)
+	defer cancel()
 	document, err := enrol.Ask(ctx, t, request, n.now)
 	if err != nil {
 		return answer, err

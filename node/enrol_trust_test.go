@@ -71,10 +71,9 @@ func TestACertificateIsReplacedOnlyForAReason(t *testing.T) {
 			t.Errorf("%s: replaced %v, want %v", c.name, got, c.want)
 		}
 	}
-	old := sign(own, founded)
+	s, old := standing{authority: own}, sign(own, founded)
 	longer := *old
 	longer.NotAfter = old.NotAfter.AddDate(5, 0, 0)
-	s := standing{authority: own}
 	if !s.replaces(old.Raw, &longer, later(6)) || s.replaces(old.Raw, &longer, later(4)) {
 		t.Error("a certificate is to be replaced in its second half by one that lasts longer, and not before")
 	}
