@@ -1,4 +1,4 @@
-package service_test
+package statistics
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"tongban/service/servicetest"
 )
 
-// TestCount counts and looks at what is published: one row for a day and subject, with the
+// TestCountPublishesAbsoluteValues counts and looks at what is published: one row for a day and subject, with the
 // absolute values of all measures.
-func TestCount(t *testing.T) {
+func TestCountPublishesAbsoluteValues(t *testing.T) {
 	w := servicetest.New(t)
 	_, db := w.Tenant(servicetest.CivilAffairs)
 	count := func(m service.Measure, subject string, n int64) {
