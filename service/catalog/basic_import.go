@@ -143,8 +143,8 @@ func readBasicImport(r *service.Request) (*basicImport, error) {
 	var bad []BadBasic
 	im.good, bad = sift(im.Rows)
 	im.result = BasicResult{File: shorten(clean(im.File), MaxCode), Rows: len(im.Rows), Rejected: len(bad), Bad: bad[:min(len(bad), maxBad)]}
-	if len(im.good) == 0 {
-		return nil, ErrNothingGood.With("rows", len(bad)).With("why", bad[0].Reasons[0].Kind)
+	if len(im.good) == 0 && !im.DryRun {
+		return nil, ErrNothingGood.With("rows", len(bad))
 	}
 	return im, im.mayReplace(bad)
 }

@@ -105,14 +105,11 @@ func TestAnImportOfTheBasicCatalogReportsEveryRowThatItDoesNotTake(t *testing.T)
 		body       any
 	}{
 		{"a file with bad rows is not the whole catalog", "catalog.basic_not_whole", map[string]any{"rows": rows, "replace": true}},
-		{"nothing but bad rows", "catalog.basic_nothing_good", map[string]any{"rows": rows[1:]}},
+		{"nothing but bad rows", "catalog.basic_nothing_good", map[string]any{"rows": rows[2:]}},
 		{"no rows", "catalog.no_rows", map[string]any{"rows": []catalog.BasicRow{}}},
 		{"no file", "catalog.no_file", url.Values{}},
 		{"too many rows", "catalog.too_many_rows", map[string]any{"rows": make([]catalog.BasicRow, catalog.MaxBasicRows+1)}},
 	} {
-		if c.name == "nothing but bad rows" {
-			c.body = map[string]any{"rows": rows[2:]}
-		}
 		if _, err := w.Call("POST /basic/imports", servicetest.Operator(), c.body); servicetest.Reason(err) != c.want {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		}
@@ -125,6 +122,10 @@ func TestAnImportOfTheBasicCatalogReportsEveryRowThatItDoesNotTake(t *testing.T)
 	servicetest.Decode(t, dry, &result)
 	if !result.DryRun || result.New != 1 || result.Removed != 1 || len(w.basic("A1", "B1")) != 1 {
 		t.Errorf("the trial run answers %+v and leaves %v", result, w.basic("A1", "B1"))
+	}
+	servicetest.Decode(t, must(w.Call("POST /basic/imports", servicetest.DivisionAdmin(), map[string]any{"rows": rows[2:], "dry_run": true})), &result)
+	if result.Rejected != len(rows)-2 || len(result.Bad) != len(rows)-2 {
+		t.Errorf("a trial run of nothing but bad rows answers %+v", result)
 	}
 	if got := servicetest.Text(t, must(w.Call("GET /basic/imports", servicetest.DivisionAdmin(), nil))); !strings.Contains(got, `"code":"A5"`) {
 		t.Errorf("the list of imports forgets the rows that were not taken: %s", got)

@@ -56,22 +56,22 @@ func isBelow(q service.Querier, child, ref division.Ref) (bool, error) {
 
 // tree is who offers something at this division and below.
 type tree struct {
-	self    division.Ref
-	name    string
-	entries map[division.Ref]federation.Entry
-	items   map[division.Ref]int            // Own items of each.
-	parent  map[division.Ref]division.Ref   // Of each below self.
-	below   map[division.Ref][]division.Ref // By code.
+	q      service.Querier
+	self   division.Ref
+	name   string
+	items  map[division.Ref]int            // Own items of each.
+	parent map[division.Ref]division.Ref   // Of each below self.
+	below  map[division.Ref][]division.Ref // By code.
 }
 
 // readTree reads who offers what. Cost: an index of catalog_offer, about 2 ms for 40,000
-// items, and the directory.
+// items, and two columns of the directory.
 func readTree(q service.Querier, site service.Site) (*tree, error) {
 	self, err := selfOf(site)
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{self: self, name: site.Full, entries: map[division.Ref]federation.Entry{}, items: map[division.Ref]int{},
+	t := &tree{q: q, self: self, name: site.Full, items: map[division.Ref]int{},
 		parent: map[division.Ref]division.Ref{}, below: map[division.Ref][]division.Ref{}}
 	if err := each(q, func(rows *replication.Rows) error {
 		var text string
@@ -91,15 +91,12 @@ func readTree(q service.Querier, site service.Site) (*tree, error) {
 	if t.alone() {
 		return t, nil
 	}
-	list, err := federation.ReadDirectory(q)
+	parents, err := federation.ReadParents(q)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range list {
-		t.entries[e.Ref] = e
-	}
 	for ref := range t.items {
-		t.hang(ref)
+		t.hang(ref, parents)
 	}
 	for _, list := range t.below {
 		slices.SortFunc(list, compareRefs)
@@ -118,12 +115,12 @@ func (t *tree) alone() bool {
 }
 
 // hang finds the way from ref up to self. What the directory does not know hangs on self.
-func (t *tree) hang(ref division.Ref) {
+func (t *tree) hang(ref division.Ref, parents map[division.Ref]division.Ref) {
 	for ref != t.self {
 		if _, done := t.parent[ref]; done {
 			return
 		}
-		up := t.entries[ref].Parent
+		up := parents[ref]
 		if up.IsZero() || up.Level >= ref.Level || up.Level < t.self.Level {
 			up = t.self
 		}
@@ -134,11 +131,11 @@ func (t *tree) hang(ref division.Ref) {
 }
 
 // nameOf is the full name of a division.
-func (t *tree) nameOf(ref division.Ref) string {
+func (t *tree) nameOf(ref division.Ref) (string, error) {
 	if ref == t.self {
-		return t.name
+		return t.name, nil
 	}
-	return cmp.Or(division.FullName(ref), t.entries[ref].Name, ref.String())
+	return fullName(t.q, ref)
 }
 
 // within lists ref and all below it, as catalog_offer writes them.
@@ -182,9 +179,9 @@ func (t *tree) narrow(f *Filter) {
 
 // choices are the divisions that a search can go to from the filter's: those above it,
 // itself, and those directly below it.
-func (t *tree) choices(f Filter) []DivisionChoice {
+func (t *tree) choices(f Filter) ([]DivisionChoice, error) {
 	if t.alone() {
-		return nil
+		return nil, nil
 	}
 	var out []DivisionChoice
 	if t.items[t.self] > 0 {
@@ -199,22 +196,25 @@ func (t *tree) choices(f Filter) []DivisionChoice {
 		way = append(way, ref)
 	}
 	slices.Reverse(way)
-	for _, ref := range append(way, t.below[at]...) {
-		if len(out) < maxChoices {
-			out = append(out, DivisionChoice{ref.String(), t.nameOf(ref), t.count(ref)})
+	way = append(way, t.below[at]...)
+	for _, ref := range way[:min(len(way), maxChoices)] {
+		name, err := t.nameOf(ref)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, DivisionChoice{ref.String(), name, t.count(ref)})
 	}
-	return out
+	return out, nil
 }
 
 // departments are those among which the filter can choose: this division's, or those of
 // the one below that it names.
-func (t *tree) departments(q service.Querier, f Filter) ([]DepartmentCounts, error) {
+func (t *tree) departments(f Filter) ([]DepartmentCounts, error) {
 	if f.Division == "" || f.Division == OwnOnly {
-		return ReadDepartments(q)
+		return ReadDepartments(t.q)
 	}
 	var out []DepartmentCounts
-	err := each(q, func(rows *replication.Rows) error {
+	err := each(t.q, func(rows *replication.Rows) error {
 		var d DepartmentCounts
 		err := rows.Scan(&d.Tenant, &d.Name, &d.Published)
 		out = append(out, d)
@@ -225,28 +225,47 @@ func (t *tree) departments(q service.Querier, f Filter) ([]DepartmentCounts, err
 }
 
 // locate fills in where the hits of divisions below are offered.
-func (t *tree) locate(q service.Querier, hits []Hit, now time.Time) error {
-	var fresh map[division.Ref]federation.Freshness
+func (t *tree) locate(hits []Hit, now time.Time) error {
+	if !slices.ContainsFunc(hits, func(h Hit) bool { return h.Division != "" }) {
+		return nil
+	}
+	fresh, err := federation.ReadFreshness(t.q, t.self, now)
+	if err != nil {
+		return err
+	}
+	portals := map[string]There{} // By division, without the item.
 	for i := range hits {
 		h := &hits[i]
 		if h.Division == "" {
 			continue
 		}
-		if fresh == nil {
-			var err error
-			if fresh, err = federation.ReadFreshness(q, t.self, now); err != nil {
+		there, done := portals[h.Division]
+		if !done {
+			if there, err = t.portal(h.Division, fresh); err != nil {
 				return err
 			}
+			portals[h.Division] = there
 		}
-		ref, err := division.ParseRef(h.Division)
-		if err != nil {
-			return err
-		}
-		age, known := fresh[ref]
-		h.There = &There{Name: t.nameOf(ref), Reference: h.Division + "/" + h.Tenant + "/" + h.Code,
-			Web: itemURL(t.entries[ref].Web, h.Tenant, h.Code), Silent: !known || !age.Known || age.Silent, AsOf: age.AsOf}
+		there.Reference = h.Division + "/" + h.Tenant + "/" + h.Code
+		there.Web = itemURL(there.Web, h.Tenant, h.Code)
+		h.There = &there
 	}
 	return nil
+}
+
+// portal is what is known of a division below: its name, portal and age.
+func (t *tree) portal(text string, fresh map[division.Ref]federation.Freshness) (There, error) {
+	ref, err := division.ParseRef(text)
+	if err != nil {
+		return There{}, err
+	}
+	e, err := federation.ReadEntry(t.q, ref)
+	if err != nil && !errors.Is(err, federation.ErrNoDivision) {
+		return There{}, err
+	}
+	name, err := t.nameOf(ref)
+	age := fresh[ref]
+	return There{Name: name, Web: e.Web, Silent: !age.Known || age.Silent, AsOf: age.AsOf}, err
 }
 
 // itemURL is an item's page at a portal; empty when the portal's address is none that a

@@ -113,14 +113,16 @@ func search(ctx context.Context, r *service.Request) (service.Response, error) {
 			return err
 		}
 		t.narrow(&page.Filter)
-		page.Divisions = t.choices(page.Filter)
+		if page.Divisions, err = t.choices(page.Filter); err != nil {
+			return err
+		}
 		if page.Found, err = Search(v, r.Form.Get("q"), page.Filter, numberOf(r.Form, "page")); err != nil {
 			return err
 		}
-		if err := t.locate(v, page.Hits, r.Now()); err != nil {
+		if err := t.locate(page.Hits, r.Now()); err != nil {
 			return err
 		}
-		page.Departments, err = t.departments(v, page.Filter)
+		page.Departments, err = t.departments(page.Filter)
 		return err
 	})
 	if page.Total == 0 {
