@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"tongban/node/certs"
 	"tongban/node/join"
 	"tongban/node/trust"
 	"tongban/replication"
@@ -72,6 +73,7 @@ func (p *patient) checkKeys(context.Context) Check {
 	if err != nil {
 		return found(Bad, "tongban node remove "+string(p.cfg.Node)+"   # on another box, then join this one anew; or: tongban restore FILE --dir NEW", "%v", err)
 	}
+	certs.Restore(p.cfg.Data, keys)
 	p.keys = keys
 	return fine("all keys are there, belong together and are the node's alone")
 }
@@ -80,15 +82,16 @@ func (p *patient) checkCertificate(context.Context) Check {
 	if p.keys == nil {
 		return found(Bad, "see keys", "the certificate cannot be read without the keys")
 	}
-	now, end := p.o.Now(), p.keys.Certificate.NotAfter
+	certificate := p.keys.TLS().Leaf
+	now, end := p.o.Now(), certificate.NotAfter
 	rejoin := "tongban node remove " + string(p.cfg.Node) + "   # on another box, then here: tongban join TOKEN --dir NEW"
 	switch {
-	case now.Before(p.keys.Certificate.NotBefore):
-		return found(Bad, "timedatectl set-ntp true", "the certificate begins on %s, which is in the future; the clock is wrong", p.keys.Certificate.NotBefore.Format(time.DateOnly))
+	case now.Before(certificate.NotBefore):
+		return found(Bad, "timedatectl set-ntp true", "the certificate begins on %s, which is in the future; the clock is wrong", certificate.NotBefore.Format(time.DateOnly))
 	case now.After(end):
-		return found(Bad, rejoin, "the certificate of this node ended on %s; no other node talks to it", end.Format(time.DateOnly))
+		return found(Bad, rejoin, "the certificate of this node ended on %s, before the node could renew it; no other node talks to it", end.Format(time.DateOnly))
 	case now.Add(soonCertificate).After(end):
-		return found(Warn, rejoin, "the certificate of this node ends in %d days", int(end.Sub(now).Hours()/24))
+		return found(Warn, p.start(), "the certificate of this node ends in %d days; a node that runs and reaches the division's leader renews it by itself", int(end.Sub(now).Hours()/24))
 	}
 	if err := p.keys.Check(now); err != nil {
 		return found(Bad, rejoin, "the certificate is not one of this division: %v", err)

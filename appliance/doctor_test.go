@@ -105,7 +105,7 @@ var breakages = map[string]breakage{
 	"the TLS key is readable by others": {func(t *testing.T, s *sick) { chmod(t, s.data("tls/node-key.pem"), 0o644) }, "keys", Bad, "mode 0644", "chmod 600 ", []string{"certificate", "authority"}},
 	"a key file is garbage":             {func(t *testing.T, s *sick) { s.write(t, s.data("tls/gossip.key"), "xyz") }, "keys", Bad, "gossip.key", "restore", []string{"certificate", "authority"}},
 	"the certificate has ended":         {later(400 * day), "certificate", Bad, "ended on", "tongban join", []string{"backup"}},
-	"the certificate ends soon":         {later(380 * day), "certificate", Warn, "ends in 1", "tongban join", []string{"backup"}},
+	"the certificate ends soon":         {later(380 * day), "certificate", Warn, "ends in 1", "tongban run --config", []string{"backup"}},
 	"the clock is a year behind":        {later(-365 * day), "clock", Bad, "newest entry is from", "timedatectl", []string{"certificate", "backup"}},
 	"the authority's key does not open": {func(t *testing.T, s *sick) { flip(t, s.data("tls/ca-key.age"), -1) }, "authority", Bad, "cannot be opened", "tongban restore", nil},
 	"the authority ends":                {func(t *testing.T, s *sick) { later(9*365*day+30*day)(t, s) }, "authority", Warn, "ends on", "tongban backup", []string{"certificate", "backup"}},
