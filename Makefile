@@ -18,10 +18,10 @@ build: preflight ## build bin/tongban and say how large it is and which glibc it
 	@mkdir -p bin
 	@sh internal/demo/build.sh "$(GO)" "$(BIN)" "$(LDFLAGS)"
 
-demo: build ## one district on three processes, on this machine, to try
+demo: build ## four levels on nine processes, on this machine: one page with lines to cut and boxes to kill
 	@exec $(BIN) demo $(demo_items)
 
-demo-check: build ## the same as a script: load, kill, catch up, back up, restore; JSON last [ITEMS=file]
+demo-check: build ## the same as a script: load, kill, count at all levels, cut, lodge, heal, restore; JSON last [ITEMS=file]
 	@exec $(BIN) demo --script --json $(demo_items)
 
 check: ## gofmt, vet, staticcheck, the repository's own rules

@@ -14,18 +14,21 @@ import (
 
 func newDemo(a *app) *cobra.Command {
 	var o demo.Options
-	var script bool
+	var script, noBrowser bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a district of three nodes on this machine, to try",
-		Long: `Starts Guang'an District (511602) as three processes of this program on loopback, in a
-temporary folder, with items, departments and accounts that are shown once. Ctrl-C stops
-it and removes the folder.
+		Short: "Run four levels of divisions on this machine, to try",
+		Long: `Starts seven divisions as nine processes of this program on loopback, in a temporary
+folder: the nation, Sichuan, Guang'an city and its Guang'an District (511602) of three
+nodes, and Zhejiang, Hangzhou and Xihu (330106). Each is enrolled with the one above over
+a line that can be cut. Opens one page with the live tree, where lines can be cut and
+boxes killed, and shows accounts once. Ctrl-C stops everything and removes the folder.
 
 With --script it goes through everything by itself: import, repair, load, the death of a
-node, its return, backup, restore, and a count of what was lost. With --json the last line
-of standard output is the outcome as one JSON object. It exits with 1 when anything was
-lost, doubled or differs.`,
+node, its return, the count at all levels, a cut line, what is served and lodged
+meanwhile, the heal, backup, restore, and a count of what was lost. With --json the last
+line of standard output is the outcome as one JSON object. It exits with 1 when anything
+was lost, doubled, differs, or was not as promised.`,
 		Example: "  tongban demo\n  tongban demo --items items.csv\n  tongban demo --script --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,6 +37,7 @@ lost, doubled or differs.`,
 				if a.asJSON {
 					return exit.Usagef("--json goes with --script")
 				}
+				o.Open = !noBrowser
 				return itemsError(demo.Show(cmd.Context(), a.out, o))
 			}
 			sum, err := demo.Script(cmd.Context(), o)
@@ -48,7 +52,8 @@ lost, doubled or differs.`,
 	f.StringVar(&o.Items, "items", "", "CSV file of items (default: the demonstration catalog)")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folder with data and logs")
 	f.BoolVar(&script, "script", false, "go through everything without people, and count what was lost")
-	f.IntVar(&o.Cases, "cases", demo.DefaultCases, "applications that --script sends")
+	f.IntVar(&o.Cases, "cases", demo.DefaultCases, "applications that --script sends, before the line is cut and again while it is")
+	f.BoolVar(&noBrowser, "no-browser", false, "print the page's address and open nothing")
 	return a.addJSON(cmd)
 }
 

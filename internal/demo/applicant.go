@@ -42,10 +42,11 @@ func residentID(n int) string {
 
 // Receipt is what an applicant was told: the case is acknowledged.
 type Receipt struct {
-	Number string
-	Secret string
-	Tenant string
-	Marker string
+	Number  string
+	Secret  string
+	Tenant  string
+	Marker  string
+	Instant bool // The item is one that is decided at once.
 }
 
 // receiptOf reads the answer to an application.
@@ -57,7 +58,7 @@ func receiptOf(a application, r reply) (Receipt, error) {
 	if told.Number == "" || told.Secret == "" {
 		return Receipt{}, fmt.Errorf("the answer to an application has no number and secret: %q", r.body)
 	}
-	return Receipt{Number: told.Number, Secret: told.Secret, Tenant: a.offer.Tenant, Marker: a.marker}, nil
+	return Receipt{Number: told.Number, Secret: told.Secret, Tenant: a.offer.Tenant, Marker: a.marker, Instant: told.Instant}, nil
 }
 
 // markerOf is the marker in an applicant's name.

@@ -32,10 +32,14 @@ func (s *script) passphraseFile() string { return filepath.Join(s.d.Dir, "passph
 
 // restore makes a fourth, independent node of the backup in a fresh folder, runs it as a
 // division of its own, and looks there for every receipt: with number and secret at its
-// portal, and in its files.
+// portal, and in its files. Meanwhile the district's line to its parent is cut: what is
+// looked at is a copy, and a parent that met both would hold them.
 func (s *script) restore(ctx context.Context) (err error) {
 	start := time.Now()
-	r := &District{Dir: filepath.Join(s.d.Dir, "restored"), binary: s.d.binary, say: s.o.Progress, http: newBrowser()}
+	line := s.t.LineOf(shownCode)
+	line.Cut()
+	defer line.Heal()
+	r := &District{Division: s.d.Division, Dir: filepath.Join(s.d.Dir, "restored"), binary: s.d.binary, say: s.o.Progress, http: newBrowser()}
 	if err := os.Mkdir(r.Dir, 0o700); err != nil {
 		return err
 	}

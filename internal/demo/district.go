@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"tongban/division"
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/config"
@@ -17,11 +19,8 @@ import (
 	"tongban/tenancy"
 )
 
-// The division that is shown.
-const (
-	divisionCode = "511602"
-	divisionName = "四川省广安市广安区"
-)
+// shownCode is the division whose boxes and departments are shown: 四川省广安市广安区.
+const shownCode = "511602"
 
 const (
 	// startPatience bounds the start of one process: cold disks are slow.
@@ -32,9 +31,10 @@ const (
 	pollEvery = 20 * time.Millisecond
 )
 
-// District is a division of three processes on loopback. Close it. Its methods may be
+// District is a division on loopback, of one process a node. Close it. Its methods may be
 // called concurrently where they say so.
 type District struct {
+	Division  division.Division
 	Dir       string // Holds everything.
 	Nodes     []*Node
 	FirstBoot string // Code for the first administrator.
@@ -45,7 +45,7 @@ type District struct {
 	mu     sync.Mutex // Of the nodes' processes.
 }
 
-// Node is one box of the district.
+// Node is one box of a division.
 type Node struct {
 	Name   string
 	URL    string // What people type, without a slash at the end.
@@ -58,33 +58,54 @@ type Node struct {
 // Setting says how a district is started. A zero field takes the default stated beside it.
 type Setting struct {
 	Binary   string    // The running program.
+	Code     string    // 511602; the highest division of the code.
 	Nodes    int       // 3.
+	Dir      string    // A fresh temporary folder; else this one, which is made.
 	Keep     bool      // Leave the folder after a start that failed.
 	Progress *Progress // Says nothing.
 }
 
-// Start starts a district in a fresh temporary folder and returns when all its nodes vote
-// on the division database. On an error nothing is left running.
+// Start starts a division and returns when all its nodes vote on the division database. On
+// an error nothing is left running.
 func Start(ctx context.Context, s Setting) (*District, error) {
-	if s.Binary == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find the running program: %w", err)
-		}
-		s.Binary = self
+	if s.Code == "" {
+		s.Code = shownCode
 	}
 	if s.Nodes == 0 {
 		s.Nodes = 3
 	}
-	dir, err := os.MkdirTemp("", "tongban-demo-")
+	found, err := division.Lookup(s.Code)
+	if err != nil {
+		return nil, err
+	}
+	if s.Binary, err = programOf(s.Binary); err != nil {
+		return nil, err
+	}
+	if s.Dir == "" {
+		s.Dir, err = os.MkdirTemp("", "tongban-demo-")
+	} else {
+		err = os.Mkdir(s.Dir, 0o700)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	d := &District{Dir: dir, binary: s.Binary, say: s.Progress, http: newBrowser()}
+	d := &District{Division: found[0], Dir: s.Dir, binary: s.Binary, say: s.Progress, http: newBrowser()}
 	if err := d.start(ctx, s.Nodes); err != nil {
-		return nil, errors.Join(err, d.Close(s.Keep))
+		return nil, errors.Join(fmt.Errorf("start %s: %w", s.Code, err), d.Close(s.Keep))
 	}
 	return d, nil
+}
+
+// programOf is the binary, or the running program when that is empty.
+func programOf(binary string) (string, error) {
+	if binary != "" {
+		return binary, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the running program: %w", err)
+	}
+	return self, nil
 }
 
 func (d *District) start(ctx context.Context, nodes int) error {
@@ -105,20 +126,20 @@ var ports = []string{"--web", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--gossi
 // found makes and starts the first node.
 func (d *District) found(ctx context.Context) error {
 	dir := filepath.Join(d.Dir, "n1")
-	out, err := run(ctx, d.binary, append([]string{"init", "--division", divisionCode, "--dir", dir, "--node", "n1",
+	out, err := run(ctx, d.binary, append([]string{"init", "--division", string(d.Division.Code), "--level", d.Division.Level.String(), "--dir", dir, "--node", "n1",
 		"--recovery-file", filepath.Join(d.Dir, "recovery.txt")}, ports...)...)
 	if err != nil {
 		return err
 	}
-	if d.FirstBoot, err = shownCode(string(out)); err != nil {
+	if d.FirstBoot, err = codeIn(string(out)); err != nil {
 		return err
 	}
 	return d.add(ctx, "n1", dir)
 }
 
-// shownCode is the code in what init prints for people: it stands on a line of its own,
+// codeIn is the code in what init prints for people: it stands on a line of its own,
 // indented.
-func shownCode(text string) (string, error) {
+func codeIn(text string) (string, error) {
 	for line := range strings.Lines(text) {
 		if code, indented := strings.CutPrefix(line, "    "); indented {
 			return strings.TrimSpace(code), nil
@@ -158,7 +179,7 @@ func (d *District) add(ctx context.Context, name, dir string) error {
 // one that is without a majority does not.
 func (d *District) Run(ctx context.Context, nodes ...*Node) error {
 	for _, n := range nodes {
-		p, err := startProcess("node "+n.Name, filepath.Join(d.Dir, n.Name+".log"), d.binary, "run", "--config", n.Config.File)
+		p, err := startProcess("node "+d.label(n), filepath.Join(d.Dir, n.Name+".log"), d.binary, "run", "--config", n.Config.File)
 		if err != nil {
 			return err
 		}
@@ -169,13 +190,16 @@ func (d *District) Run(ctx context.Context, nodes ...*Node) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for _, n := range nodes {
-		if err := d.await(ctx, "node "+n.Name+" answers", func() error { return d.http.healthy(ctx, n.URL) }); err != nil {
+		if err := d.await(ctx, "node "+d.label(n)+" answers", func() error { return d.http.healthy(ctx, n.URL) }); err != nil {
 			return err
 		}
-		d.say.Step("node %s runs: process %d, %s", n.Name, d.PID(n), n.URL)
+		d.say.Step("node %s runs: process %d, %s", d.label(n), d.PID(n), n.URL)
 	}
 	return nil
 }
+
+// label names a node among those of all divisions.
+func (d *District) label(n *Node) string { return string(d.Division.Code) + "/" + n.Name }
 
 // PID is the process id of a node.
 func (d *District) PID(n *Node) int {
@@ -183,6 +207,12 @@ func (d *District) PID(n *Node) int {
 	defer d.mu.Unlock()
 	return n.proc.pid()
 }
+
+// errNoNode: all boxes of a division are dead.
+var errNoNode = errors.New("no node runs")
+
+// runs reports whether the node's process runs.
+func (d *District) runs(n *Node) bool { return slices.Contains(d.Running(), n) }
 
 // Running are the nodes whose process runs.
 func (d *District) Running() []*Node {
@@ -251,10 +281,24 @@ func (d *District) death() error {
 	return nil
 }
 
+// forgive makes the deaths so far no reason to give up: people kill boxes here.
+func (d *District) forgive() {
+	for _, p := range d.processes() {
+		if !p.running() {
+			p.expect()
+		}
+	}
+}
+
 // await polls until check returns nil. It returns a death at once, and what was missing
 // last when ctx ends first.
 func (d *District) await(ctx context.Context, what string, check func() error) error {
-	tick := time.NewTicker(pollEvery)
+	return d.awaitEvery(ctx, pollEvery, what, check)
+}
+
+// awaitEvery is await with a look every so often.
+func (d *District) awaitEvery(ctx context.Context, every time.Duration, what string, check func() error) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := check()
@@ -302,7 +346,7 @@ func (d *District) Settle(ctx context.Context) error {
 func (d *District) CatchUp(ctx context.Context, n *Node) error {
 	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	return d.await(ctx, "node "+n.Name+" has caught up", func() error {
+	return d.await(ctx, "node "+d.label(n)+" has caught up", func() error {
 		expected, err := d.expected(ctx)
 		if err != nil {
 			return err
@@ -316,7 +360,7 @@ func (d *District) expected(ctx context.Context) (map[replication.DatabaseID]boo
 	var list tenancy.TenantList
 	running := d.Running()
 	if len(running) == 0 {
-		return nil, errors.New("no node runs")
+		return nil, errNoNode
 	}
 	if err := running[0].Admin.Get(ctx, "/tenants", &list); err != nil {
 		return nil, err

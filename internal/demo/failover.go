@@ -124,7 +124,7 @@ func (d *District) probers(led []replication.DatabaseID, c Catalog, offers map[s
 			p.write = d.insistAsOperator("/accounts", func() any { // A new login each time: an earlier attempt may have made one.
 				return map[string]any{"login": "probe-" + strings.ToLower(rand.Text()[:8]), "name": "故障演练",
 					"grants": []service.Grant{{Role: service.RoleAuditor}}}
-			})
+			}, nil)
 		case len(offers[slug]) > 0:
 			a := newApplication(offers[slug][0], fmt.Sprintf("乙%05d", i), i)
 			p.write = func(ctx context.Context) error {
@@ -138,7 +138,7 @@ func (d *District) probers(led []replication.DatabaseID, c Catalog, offers map[s
 		default: // No item of it is published: import a row that it has already.
 			p.write = d.insistAsOperator("/t/"+slug+"/items/import", func() any {
 				return map[string]any{"file": "probe", "rows": []catalog.Row{rows[slug]}}
-			})
+			}, nil)
 		}
 		list = append(list, p)
 	}
@@ -146,8 +146,8 @@ func (d *District) probers(led []replication.DatabaseID, c Catalog, offers map[s
 }
 
 // insistAsOperator returns a write through the admin socket of a node that runs, tried
-// again until it is acknowledged.
-func (d *District) insistAsOperator(path string, in func() any) func(ctx context.Context) error {
+// again until it is acknowledged; out is filled with the answer (nil: it is dropped).
+func (d *District) insistAsOperator(path string, in func() any, out any) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, writePatience)
 		defer cancel()
@@ -156,7 +156,7 @@ func (d *District) insistAsOperator(path string, in func() any) func(ctx context
 			if len(running) == 0 {
 				return fmt.Errorf("no node runs")
 			}
-			err := running[i%len(running)].Admin.Post(ctx, path, in(), nil)
+			err := running[i%len(running)].Admin.Post(ctx, path, in(), out)
 			if !temporaryCommand(err) {
 				return err
 			}

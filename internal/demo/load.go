@@ -38,6 +38,15 @@ func (l *ledger) add(r Receipt, took time.Duration) {
 	}
 }
 
+// take adds what another one holds.
+func (l *ledger) take(other *ledger) {
+	list := other.all()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.receipts = append(l.receipts, list...)
+	l.retried += other.retried
+}
+
 func (l *ledger) all() []Receipt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,29 +90,45 @@ func (d *District) apply(ctx context.Context, a application, bases func() []stri
 	return receiptOf(a, r)
 }
 
-// load sends n applications, spread over offers and nodes, with several clients at once.
-// Each client that is not answered tries the next node with the same key.
-func (d *District) load(ctx context.Context, offers []Offer, n int, l *ledger) error {
+// batch is applications that are to be sent.
+type batch struct {
+	prefix string        // One character of all applicants' names.
+	first  int           // Number of the first applicant of that prefix.
+	n      int           // How many.
+	pause  time.Duration // Between two applications of one client.
+
+	then func(context.Context, Receipt) error // After each; nil: nothing.
+}
+
+// load sends the applications of a batch, spread over offers and nodes, with several
+// clients at once. Each client that is not answered tries the next node with the same key.
+func (d *District) load(ctx context.Context, offers []Offer, b batch, l *ledger) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for range clients {
 		g.Go(func() error {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= n {
+				if i >= b.n {
 					return nil
 				}
-				a := newApplication(offers[i%len(offers)], fmt.Sprintf("甲%05d", i), i)
+				i += b.first
+				a := newApplication(offers[i%len(offers)], fmt.Sprintf("%s%05d", b.prefix, i), i)
 				start := time.Now()
 				r, err := d.apply(ctx, a, d.urls, i)
 				if err != nil {
 					return err
 				}
 				l.add(r, time.Since(start))
+				if b.then != nil {
+					if err := b.then(ctx, r); err != nil {
+						return err
+					}
+				}
 				select {
 				case <-ctx.Done():
 					return ctx.Err()
-				case <-time.After(thinkTime):
+				case <-time.After(b.pause):
 				}
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
+	"tongban/internal/demo/page"
 	catalogdemo "tongban/service/catalog/demo"
 )
 
@@ -96,10 +98,15 @@ func (w *transcript) String() string {
 	return w.b.String()
 }
 
-func TestADistrictLosesNothingWhenANodeIsKilledUnderLoad(t *testing.T) {
-	t.Parallel() // Both mostly wait, and two districts at once are to get along.
+// smallTree is the district below the nation itself, and the window of another province.
+func smallTree() []Place {
+	return []Place{{nationCode, "", 1}, {shownCode, nationCode, 3}, {windowCode, nationCode, 1}}
+}
+
+func TestNothingIsLostWhenANodeIsKilledUnderLoadAndTheLineIsCut(t *testing.T) {
+	t.Parallel() // Both mostly wait, and two trees at once are to get along.
 	said := &transcript{}
-	sum, err := Script(t.Context(), Options{Binary: binary, Items: smallCatalog(t), Cases: 20, Progress: NewProgress(said)})
+	sum, err := Script(t.Context(), Options{Binary: binary, Items: smallCatalog(t), Cases: 20, Places: smallTree(), Progress: NewProgress(said)})
 	if err == nil {
 		err = sum.Err()
 	}
@@ -111,6 +118,9 @@ func TestADistrictLosesNothingWhenANodeIsKilledUnderLoad(t *testing.T) {
 	}
 	if sum.CasesAcknowledged < 20 || sum.FailoverMS <= 0 || sum.CatchupMS <= 0 {
 		t.Errorf("nothing was measured: %+v", sum)
+	}
+	if sum.ServedWhileCut != 20 || sum.NationWhileCut < 20 || sum.CasesAt[nationCode] != sum.NationWhileCut+20 {
+		t.Errorf("20 cases before the cut and 20 during it: %+v", sum)
 	}
 	for _, pid := range regexp.MustCompile(`process (\d+)`).FindAllStringSubmatch(said.String(), -1) {
 		if n, _ := strconv.Atoi(pid[1]); syscall.Kill(n, 0) == nil {
@@ -127,7 +137,7 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 	said, out := &transcript{}, &transcript{}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Show(ctx, out, Options{Binary: binary, Items: smallCatalog(t), Progress: NewProgress(said)})
+		ended <- Show(ctx, out, Options{Binary: binary, Items: smallCatalog(t), Places: smallTree(), Progress: NewProgress(said)})
 	}()
 	deadline := time.After(time.Minute)
 	for !strings.Contains(out.String(), "Ctrl-C") {
@@ -142,8 +152,8 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 	shown := out.String()
 	place := regexp.MustCompile(`n2   (http://localhost:\d+)`).FindStringSubmatch(shown)
 	folder := regexp.MustCompile(`removes (\S+)`).FindStringSubmatch(shown)
-	people := regexp.MustCompile(`(?m)^    (admin|head|officer2?|auditor) +(\S+)   ([A-Z2-7]{32})$`).FindAllStringSubmatch(shown, -1)
-	if place == nil || folder == nil || len(people) != 5 {
+	people := regexp.MustCompile(`(?m)^    (admin|head|officer2?|auditor|clerk) +(\S+)   ([A-Z2-7]{32})$`).FindAllStringSubmatch(shown, -1)
+	if place == nil || folder == nil || len(people) != 6 {
 		t.Fatalf("place %v, folder %v, %d people in\n%s", place, folder, len(people), shown)
 	}
 	b := newBrowser()
@@ -160,6 +170,7 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 			t.Errorf("%s cannot sign in: %v", p[1], err)
 		}
 	}
+	useThePage(t, regexp.MustCompile(`(?m)^    (http://localhost:\d+)(/\w{16})/$`).FindStringSubmatch(shown))
 	stop()
 	begun := time.Now()
 	if err := <-ended; err != nil {
@@ -171,4 +182,82 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 	if _, err := os.Stat(folder[1]); !os.IsNotExist(err) {
 		t.Errorf("the folder %s is still there: %v", folder[1], err)
 	}
+}
+
+// useThePage cuts the district's line, makes cases and lodges one, and heals, all through
+// the page at place: host and key.
+func useThePage(t *testing.T, place []string) {
+	t.Helper()
+	if place == nil {
+		t.Fatal("the address of the page is not shown")
+	}
+	order := func(do, at string, status int) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, place[1]+place[2]+"/do",
+			strings.NewReader(url.Values{"do": {do}, "at": {at}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Page-Key", place[2][1:])
+		answer, err := newBrowser().http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != status {
+			t.Errorf("%s %s: %d, wanted %d", do, at, answer.StatusCode, status)
+		}
+	}
+	await := func(what string, so func(s page.State) bool) {
+		t.Helper()
+		var s page.State
+		for deadline := time.Now().Add(time.Minute); ; {
+			if err := newBrowser().get(t.Context(), place[1], place[2]+"/state", nil, &s); err != nil {
+				t.Fatal(err)
+			}
+			if so(s) {
+				return
+			}
+			for _, j := range s.Jobs {
+				if j.Err != "" {
+					t.Fatalf("%s %s: %s", j.Do, j.At, j.Err)
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("never came: %s; last %+v, figures of the nation %+v", what, s, s.Divisions[0].Figures)
+			}
+			select {
+			case <-t.Context().Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	decided := func(s page.State, i int) int {
+		if s.Divisions[i].Figures == nil {
+			return -1
+		}
+		return s.Divisions[i].Figures.Decided
+	}
+	order(page.Cut, "999999", 404)
+	order(page.Start, shownCode+"/n1", 404) // It runs.
+	order(page.Cut, shownCode, 202)
+	await("the line is cut", func(s page.State) bool { return s.Lines[0].Cut && len(s.Jobs) == 0 })
+	order(page.Load, "", 202)
+	order(page.Load, "", 409)
+	order(page.Lodge, "", 202)
+	order(page.Kill, shownCode+"/n2", 202)
+	await("the district goes on and says why the lodged case waits", func(s page.State) bool {
+		return decided(s, 1) == loadCases && len(s.Lodged) == 1 && s.Lodged[0].State == page.Waiting && s.Lodged[0].Reason != "" && !s.Divisions[1].Boxes[1].Runs
+	})
+	await("the nation shows the old figure, and whom it does not hear", func(s page.State) bool {
+		f := s.Divisions[0].Figures
+		return f.Decided == 0 && len(f.Children) == 2 && (f.Children[0].Silent || f.Children[1].Silent)
+	})
+	order(page.Heal, shownCode, 202)
+	order(page.Start, shownCode+"/n2", 202)
+	await("all is equal, delivered, found and whole", func(s page.State) bool {
+		return decided(s, 0) == loadCases && s.Lodged[0].State == page.Delivered && s.Divisions[1].Boxes[1].Runs &&
+			s.Cases == page.Cases{Acknowledged: loadCases + 1, Found: loadCases + 1} && s.Lines[0].WhileCut == 0 && len(s.Jobs) == 0
+	})
 }

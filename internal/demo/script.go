@@ -20,7 +20,9 @@ type Options struct {
 	Items    string    // File of items; empty: the demonstration catalog.
 	Keep     bool      // Leave the folder.
 	Progress *Progress // Says nothing.
-	Cases    int       // DefaultCases; of a scripted run.
+	Cases    int       // DefaultCases; of a scripted run, before the line is cut and again while it is.
+	Open     bool      // Open the page in a browser, where there is a display.
+	Places   []Place   // The whole tree; the district and the window are among them.
 }
 
 // ErrInterrupted is returned by a run that was ended from outside; all is stopped.
@@ -29,17 +31,20 @@ var ErrInterrupted = errors.New("the run was interrupted; everything is stopped"
 // script is a scripted run on its way.
 type script struct {
 	o       Options
-	d       *District
+	t       *Tree
+	d       *District // Of t, the one that is put under load.
 	catalog Catalog
 	offers  map[string][]Offer
+	clerk   *person // Decides the district's cases.
+	window  *window
+	lodged  *lodged
 	ledger  *ledger
 	killed  *Node
 	seen    map[string]bool // Receipts that every node showed, by number.
 	sum     Summary
 }
 
-// Script runs a district through everything that it promises, and returns what came of
-// it. The Summary is as far as the run got when there is an error; its Err is for the
+// Script runs the tree through everything that it promises, and returns what came of it. The Summary is as far as the run got when there is an error; its Err is for the
 // caller to look at.
 func Script(ctx context.Context, o Options) (sum Summary, err error) {
 	start := time.Now()
@@ -50,11 +55,15 @@ func Script(ctx context.Context, o Options) (sum Summary, err error) {
 	if s.catalog, err = ReadCatalog(o.Items); err != nil {
 		return s.sum, err
 	}
-	if s.d, err = Start(ctx, Setting{Binary: o.Binary, Keep: o.Keep, Progress: o.Progress}); err != nil {
+	if len(o.Places) == 0 {
+		o.Places = wholeTree()
+	}
+	if s.t, err = StartTree(ctx, Setting{Binary: o.Binary, Keep: o.Keep, Progress: o.Progress}, o.Places); err != nil {
 		return s.sum, err
 	}
+	s.d = s.t.At(shownCode)
 	for _, step := range []func(context.Context) error{
-		s.fill, s.repair, s.loadAndKill, s.bringBack, s.backUp, s.restore, s.seek, s.compare, s.verify,
+		s.fill, s.repair, s.loadAndKill, s.bringBack, s.countUp, s.cutAndServe, s.heal, s.backUp, s.restore, s.seek, s.readAll, s.compare, s.verify,
 	} {
 		if err = step(ctx); err != nil {
 			break
@@ -63,9 +72,10 @@ func Script(ctx context.Context, o Options) (sum Summary, err error) {
 	if ctx.Err() != nil {
 		err = ErrInterrupted // What failed because of it says nothing.
 	}
-	err = errors.Join(err, s.d.Close(o.Keep))
+	s.sum.BytesCrossedWhileCut = s.t.crossed()
+	err = errors.Join(err, s.t.Close(o.Keep))
 	if o.Keep {
-		s.o.Progress.Step("everything is still in %s", s.d.Dir)
+		s.o.Progress.Step("everything is still in %s", s.t.Dir)
 	}
 	s.sum.Seconds = time.Since(start).Round(10 * time.Millisecond).Seconds()
 	return s.sum, err
@@ -74,6 +84,12 @@ func Script(ctx context.Context, o Options) (sum Summary, err error) {
 // fill makes the tenants and imports the items.
 func (s *script) fill(ctx context.Context) error {
 	start := time.Now()
+	if err := s.t.furnish(ctx); err != nil {
+		return err
+	}
+	if err := s.t.importBasic(ctx, s.catalog); err != nil {
+		return err
+	}
 	if err := s.d.CreateTenants(ctx, s.catalog); err != nil {
 		return err
 	}
@@ -119,7 +135,9 @@ func (s *script) loadAndKill(ctx context.Context) error {
 	s.o.Progress.Step("%d applications for items of %d departments, %d clients, at all nodes", s.o.Cases, len(s.offers), clients)
 	start := time.Now()
 	g, loading := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.d.load(loading, Spread(s.offers), s.o.Cases, s.ledger) })
+	g.Go(func() error {
+		return s.d.load(loading, Spread(s.offers), batch{prefix: "甲", n: s.o.Cases, pause: thinkTime}, s.ledger)
+	})
 	g.Go(func() error {
 		select {
 		case <-s.ledger.reached:
@@ -193,6 +211,7 @@ func (s *script) seek(ctx context.Context) error {
 // compare stops the nodes at equal indexes, compares all replicas, and looks for every
 // receipt in the files.
 func (s *script) compare(ctx context.Context) error {
+	s.t.LineOf(shownCode).Cut() // Else what comes over it is written while the nodes stop.
 	states, err := s.d.stopAtEqualIndex(ctx)
 	if err != nil {
 		return err
@@ -217,6 +236,9 @@ func (s *script) compare(ctx context.Context) error {
 			s.seen[r.Number] = s.seen[r.Number] && files.has(r)
 		}
 		s.sum.Doubled = max(s.sum.Doubled, files.doubled())
+		if s.lodged != nil && files.markers[s.lodged.Marker] == 0 {
+			s.sum.mailLost = 1
+		}
 		s.o.Progress.Step("the files of node %s hold %d cases", n.Name, len(files.numbers))
 	}
 	for _, ok := range s.seen {
@@ -224,7 +246,7 @@ func (s *script) compare(ctx context.Context) error {
 			s.sum.CasesFound++
 		}
 	}
-	s.sum.Lost = s.sum.CasesAcknowledged - s.sum.CasesFound
+	s.sum.Lost = s.sum.CasesAcknowledged - s.sum.CasesFound + s.sum.mailLost
 	return nil
 }
 

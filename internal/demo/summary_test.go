@@ -12,7 +12,9 @@ import (
 
 func good() Summary {
 	return Summary{Items: 981, Quarantined: 154, Repaired: 63, CasesAcknowledged: 217, CasesFound: 217, FailoverMS: 2500,
-		CatchupMS: 2000, ChecksumsEqual: true, RestoredCases: 217, Seconds: 34.5}
+		CatchupMS: 2000, ChecksumsEqual: true, RestoredCases: 217,
+		CasesAt: map[string]int64{"000000": 217, "511602": 217}, NationWhileCut: 100, NationAge: 9, ServedWhileCut: 117,
+		HealMS: 900, MailDelivered: 1, Seconds: 34.5, before: 100, after: 217, sinceCut: 10}
 }
 
 func TestAnOutcomeIsBadForEachThingThatWentWrong(t *testing.T) {
@@ -20,14 +22,23 @@ func TestAnOutcomeIsBadForEachThingThatWentWrong(t *testing.T) {
 		t.Errorf("a good outcome: %v", err)
 	}
 	for name, spoil := range map[string]func(*Summary){
-		"lost":                    func(s *Summary) { s.Lost = 1 },
-		"doubled":                 func(s *Summary) { s.Doubled = 1 },
-		"found less":              func(s *Summary) { s.CasesFound-- },
-		"found more":              func(s *Summary) { s.CasesFound++ },
-		"replicas differ":         func(s *Summary) { s.ChecksumsEqual = false },
-		"restored less":           func(s *Summary) { s.RestoredCases-- },
-		"nothing was tried":       func(s *Summary) { s.CasesAcknowledged, s.CasesFound, s.RestoredCases = 0, 0, 0 },
-		"the run stopped halfway": func(s *Summary) { *s = Summary{Items: 981, Quarantined: 154} },
+		"lost":                        func(s *Summary) { s.Lost = 1 },
+		"doubled":                     func(s *Summary) { s.Doubled = 1 },
+		"found less":                  func(s *Summary) { s.CasesFound-- },
+		"found more":                  func(s *Summary) { s.CasesFound++ },
+		"replicas differ":             func(s *Summary) { s.ChecksumsEqual = false },
+		"a level counts less":         func(s *Summary) { s.CasesAt["000000"]-- },
+		"no level was asked":          func(s *Summary) { s.CasesAt = nil },
+		"the nation was ahead":        func(s *Summary) { s.NationWhileCut = 217 },
+		"the nation hid its age":      func(s *Summary) { s.NationAge = 1 },
+		"nothing was served":          func(s *Summary) { s.ServedWhileCut = 0 },
+		"something crossed":           func(s *Summary) { s.BytesCrossedWhileCut = 1 },
+		"the levels never were equal": func(s *Summary) { s.HealMS = 0 },
+		"the lodged case never came":  func(s *Summary) { s.MailDelivered = 0 },
+		"the lodged case came twice":  func(s *Summary) { s.MailDelivered = 2 },
+		"restored less":               func(s *Summary) { s.RestoredCases-- },
+		"nothing was tried":           func(s *Summary) { s.CasesAcknowledged, s.CasesFound, s.RestoredCases = 0, 0, 0 },
+		"the run stopped halfway":     func(s *Summary) { *s = Summary{Items: 981, Quarantined: 154} },
 	} {
 		s := good()
 		if spoil(&s); s.Err() == nil {
@@ -42,7 +53,8 @@ func TestTheLineOfJSONHasTheNamesThatWerePromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"items":981,"quarantined":154,"repaired":63,"cases_acknowledged":217,"cases_found":217,"lost":0,"doubled":0,` +
-		`"failover_ms":2500,"catchup_ms":2000,"checksums_equal":true,"restored_cases":217,"seconds":34.5}`
+		`"failover_ms":2500,"catchup_ms":2000,"checksums_equal":true,"restored_cases":217,"cases_at":{"000000":217,"511602":217},"nation_while_cut":100,"nation_age_s":9,` +
+		`"served_while_cut":117,"bytes_crossed_while_cut":0,"heal_ms":900,"mail_delivered":1,"seconds":34.5}`
 	if string(line) != want {
 		t.Errorf("got  %s\nwant %s", line, want)
 	}
@@ -104,11 +116,11 @@ func TestApplicantsAreWellFormedAndNobody(t *testing.T) {
 }
 
 func TestTheCodeOfTheFirstBootIsReadFromWhatInitShows(t *testing.T) {
-	code, err := shownCode("Node n1 is in /x.\n\nCode for the first administrator; shown once:\n\n    ABCD-EFGH\n\nStart it: …\n")
+	code, err := codeIn("Node n1 is in /x.\n\nCode for the first administrator; shown once:\n\n    ABCD-EFGH\n\nStart it: …\n")
 	if code != "ABCD-EFGH" || err != nil {
 		t.Errorf("%q, %v", code, err)
 	}
-	if _, err := shownCode("Node n1 is in /x.\n"); err == nil {
+	if _, err := codeIn("Node n1 is in /x.\n"); err == nil {
 		t.Error("no code, no error")
 	}
 }

@@ -78,6 +78,7 @@ type Division struct {
 	Parent  string   `json:"parent,omitempty"` // Code.
 	Level   string   `json:"level"`            // national, province, city, county
 	Name    string   `json:"name"`
+	Full    string   `json:"full"` // Name, with those of the divisions above.
 	English string   `json:"english"`
 	Boxes   []Box    `json:"boxes"`
 	Figures *Figures `json:"figures,omitempty"` // Nil: none was ever read.
@@ -132,11 +133,19 @@ type Cases struct {
 // Lodged is a case that was lodged at another division's window.
 type Lodged struct {
 	ID     string  `json:"id"`
-	State  string  `json:"state"`            // waiting, delivered, refused
-	Reason string  `json:"reason,omitempty"` // Why it waits.
+	State  string  `json:"state"`            // Waiting, Delivered or Refused.
+	Reason string  `json:"reason,omitempty"` // Why it waits: a reason of a mail.
+	Where  string  `json:"where,omitempty"`  // Full name of the division at which it stopped.
 	Number string  `json:"number,omitempty"` // Of its receipt, when delivered.
 	For    float64 `json:"for"`              // Since it was lodged, or until it was delivered.
 }
+
+// States of a lodged case.
+const (
+	Waiting   = "waiting"
+	Delivered = "delivered"
+	Refused   = "refused"
+)
 
 // Job is an order on its way. A failed one is shown for a while.
 type Job struct {

@@ -61,7 +61,7 @@ func box(code, name string, runs bool) Box {
 // sample is a tree with a cut line, a dead box and a silent division.
 func sample() State {
 	division := func(code, parent, level, name, english string, n int, boxes ...Box) Division {
-		return Division{Code: code, Parent: parent, Level: level, Name: name, English: english, Boxes: boxes,
+		return Division{Code: code, Parent: parent, Level: level, Name: name, Full: "全称" + name, English: english, Boxes: boxes,
 			Figures: &Figures{Applied: n + 10, Decided: n, Age: 2}}
 	}
 	s := State{Divisions: []Division{
@@ -81,7 +81,7 @@ func sample() State {
 	s.Divisions[1].Figures.Age = 83
 	s.Divisions[1].Figures.Children = []Child{{Code: "511600", Decided: 200, Age: 83, Silent: true, Known: true}}
 	s.Divisions[5].Mute = 12
-	s.Lodged = []Lodged{{ID: "L2", State: "waiting", Reason: "没有到广安市的线路", For: 31}, {ID: "L1", State: "delivered", Number: "511602-0003-260001-7", For: 0.8}}
+	s.Lodged = []Lodged{{ID: "L2", State: "waiting", Reason: "unreachable", Where: "全称广安市", For: 31}, {ID: "L1", State: "delivered", Number: "511602-0003-260001-7", For: 0.8}}
 	s.Jobs = []Job{{Do: Load, Done: 37, Total: 50, For: 4}}
 	return s
 }
@@ -201,8 +201,8 @@ func TestThePageShowsAndCuts(t *testing.T) {
 		options    []portaltest.Option
 		has        []string
 	}{
-		{"demo-1280", "zh", nil, []string{"四川省—广安市 已剪断", "旧数：广安市失联", "83 秒前", "37 / 50", "等待送达", "12 秒没有应答"}},
-		{"demo-390", "en", []portaltest.Option{portaltest.Phone()}, []string{"The line Sichuan – Guang'an is cut", "Old figure: Guang'an is silent", "n2 of Guang'an District is dead"}},
+		{"demo-1280", "zh", nil, []string{"四川省—广安市 已剪断", "旧数：广安市失联", "83 秒前", "37 / 50", "等待送达", "线路已断（广安市）", "12 秒没有应答"}},
+		{"demo-390", "en", []portaltest.Option{portaltest.Phone()}, []string{"The line Sichuan – Guang'an is cut", "Old figure: Guang'an is silent", "n2 of Guang'an District is dead", "the line is cut (Guang'an)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := portaltest.Browser(t, c.options...)

@@ -167,6 +167,13 @@
     return out.length ? out : [{text: t("say.well"), cls: "good"}];
   }
 
+  // why says why a lodged case waits; a reason without words here is shown as it is.
+  function why(s, l) {
+    const d = s.divisions.find((d) => d.full === l.where), where = d ? named(s, d.code) : l.where;
+    const words = texts["why." + l.reason] ?? l.reason;
+    return t("reason", {reason: where ? t("where", {words, where}) : words});
+  }
+
   function draw(s) {
     arrange(s);
     list(document.getElementById("say"), captions(s));
@@ -181,7 +188,7 @@
     if (refusal) jobs.push({text: refusal, cls: "bad"});
     list(document.getElementById("jobs"), jobs);
     const lodged = (s.lodged ?? []).map((l) => ({cls: l.state, text: [l.id, t("lodged." + l.state, {age: age(l.for)}),
-      l.number, l.state === "waiting" && l.reason ? t("reason", {reason: l.reason}) : ""].filter(Boolean).join(" · ")}));
+      l.number, l.state !== "delivered" && l.reason ? why(s, l) : ""].filter(Boolean).join(" · ")}));
     list(document.getElementById("lodged"), lodged.length ? lodged : [{text: t("lodged_none"), cls: "none"}]);
     document.querySelectorAll("[data-do]").forEach((b) => { b.disabled = s.jobs.some((j) => j.do === b.dataset.do && !j.err); });
     last = s;
