@@ -45,8 +45,9 @@ type MailKind struct {
 
 	// Receive runs once in an Update of the receiving tenant's database, in the transaction
 	// that enters the mail into the inbox. reply travels back in the receipt (at most 64 KiB).
-	// A returned *Error refuses the mail for good, with its reason; any other error leaves
-	// it with the sender, who tries again.
+	// A returned *Error refuses the mail for good, with its reason, and what Receive wrote is
+	// undone; an Error of code Internal, Unavailable or TooMany, any other error and a panic
+	// leave the mail with the sender, who tries again.
 	Receive func(tx *Tx, at Delivery, m Mail) (reply []byte, err error)
 
 	// Settled runs in an Update of the sending tenant's database, in the transaction that
@@ -84,7 +85,7 @@ type Outgoing struct {
 	Mail
 	State   MailState
 	Reason  string    // Why it waits, or was refused: a message key below "federation.mail.", or a refusal's reason.
-	Where   string    // Full reference of the division at which it stopped; empty: here.
+	Where   string    // Reference of the division that stopped it, or cannot be reached.
 	Tried   time.Time // Last try whose outcome was new; zero: none.
 	Settled time.Time
 	Reply   []byte
