@@ -179,6 +179,10 @@ func TestAParentThatSpeaksNonsenseIsRefusedRowByRow(t *testing.T) {
 	if err := fold("c6", `{"name":"结婚登记","source":"national/000000","version":3}`); err != nil {
 		t.Error(err)
 	}
+	w.sets([]catalog.BasicRow{{Code: "own", Name: "自定事项"}}, false)
+	if err := fold("own", ""); err != nil || len(w.basic("own")) != 1 {
+		t.Errorf("a parent removes what it never set: %v", err)
+	}
 	if err := fold("unknown", ""); err != nil {
 		t.Errorf("the removal of a code that is not here: %v", err)
 	}

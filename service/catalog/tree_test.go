@@ -301,7 +301,16 @@ func TestAChildThatSpeaksNonsenseOrOfOthersIsRefusedRowByRow(t *testing.T) {
 	if found := w.search("领证"); found.Total != 2 || found.Hits[0].Division != "city/511600" || found.Hits[1].Division != district {
 		t.Errorf("%d found: %+v", found.Total, found.Hits)
 	}
-	if rows := w.rows(service.Up, "catalog.offers"); len(rows) != 2 || rows[0].Key != "city/511600|civil-affairs|c" {
+	if err := fold("|civil-affairs|c", strings.Replace(good, "结婚登记", "补领结婚证", 1)); err != nil {
+		t.Error(err)
+	}
+	if err := fold("county/511602|civil-affairs|c", strings.Replace(good, "领证", "补证", 1)); err != nil {
+		t.Error(err)
+	}
+	if n := w.Count(w.Division, `SELECT (SELECT count(*) FROM catalog_text) * 10 + (SELECT count(*) FROM catalog_text_search)`); n != 22 {
+		t.Errorf("%d texts and %d in their index for two offers whose texts have changed", n/10, n%10)
+	}
+	if rows := w.rows(service.Up, "catalog.offers"); len(rows) != 2 || rows[0].Key != "city/511600|civil-affairs|c" || !strings.Contains(string(rows[0].Payload), "补领") {
 		t.Errorf("told on: %+v", rows)
 	}
 }
