@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"tongban/division"
+	"tongban/internal/demo/relay"
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/config"
@@ -63,6 +65,8 @@ type Setting struct {
 	Dir      string    // A fresh temporary folder; else this one, which is made.
 	Keep     bool      // Leave the folder after a start that failed.
 	Progress *Progress // Says nothing.
+
+	Slow *relay.Slow // At full speed; how the lines of a tree are.
 }
 
 // Start starts a division and returns when all its nodes vote on the division database. On
@@ -168,7 +172,13 @@ func (d *District) add(ctx context.Context, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	n := &Node{Name: name, Config: cfg, URL: "http://localhost:" + portOf(cfg.Web.Listen), Admin: client.New(cfg)}
+	// A browser keeps one set of cookies a name, whatever the port: whoever signs in at
+	// another division is not to lose the session of the district.
+	host := "127.0.0.1"
+	if d.Division.Code == shownCode {
+		host = "localhost"
+	}
+	n := &Node{Name: name, Config: cfg, URL: "http://" + net.JoinHostPort(host, portOf(cfg.Web.Listen)), Admin: client.New(cfg)}
 	d.mu.Lock()
 	d.Nodes = append(d.Nodes, n)
 	d.mu.Unlock()

@@ -170,7 +170,7 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 			t.Errorf("%s cannot sign in: %v", p[1], err)
 		}
 	}
-	useThePage(t, regexp.MustCompile(`(?m)^    (http://localhost:\d+)(/\w{16})/$`).FindStringSubmatch(shown))
+	useThePage(t, regexp.MustCompile(`(?m)^    (http://localhost:\d+)/(\w{16})/$`).FindStringSubmatch(shown))
 	stop()
 	begun := time.Now()
 	if err := <-ended; err != nil {
@@ -184,79 +184,90 @@ func TestPeopleGetInWithWhatTheDemonstrationShows(t *testing.T) {
 	}
 }
 
-// useThePage cuts the district's line, makes cases and lodges one, and heals, all through
-// the page at place: host and key.
+// visitor uses the page at host with key.
+type visitor struct {
+	t         *testing.T
+	host, key string
+}
+
+// order presses a button.
+func (v visitor) order(do, at string, status int) {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, v.host+"/"+v.key+"/do",
+		strings.NewReader(url.Values{"do": {do}, "at": {at}}.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("X-Page-Key", v.key)
+	answer, err := newBrowser().http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != status {
+		v.t.Errorf("%s %s: %d, wanted %d", do, at, answer.StatusCode, status)
+	}
+}
+
+// await waits until the page shows what is to come.
+func (v visitor) await(what string, so func(s page.State) bool) {
+	v.t.Helper()
+	var s page.State
+	for deadline := time.Now().Add(time.Minute); ; {
+		if err := newBrowser().get(v.t.Context(), v.host, "/"+v.key+"/state", nil, &s); err != nil {
+			v.t.Fatal(err)
+		}
+		if so(s) {
+			return
+		}
+		for _, j := range s.Jobs {
+			if j.Err != "" {
+				v.t.Fatalf("%s %s: %s", j.Do, j.At, j.Err)
+			}
+		}
+		if time.Now().After(deadline) {
+			v.t.Fatalf("never came: %s; last %+v, figures of the nation %+v", what, s, s.Divisions[0].Figures)
+		}
+		select {
+		case <-v.t.Context().Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// useThePage cuts the district's line, makes cases and lodges one, kills a box, and heals,
+// all through the page.
 func useThePage(t *testing.T, place []string) {
 	t.Helper()
 	if place == nil {
 		t.Fatal("the address of the page is not shown")
 	}
-	order := func(do, at string, status int) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, place[1]+place[2]+"/do",
-			strings.NewReader(url.Values{"do": {do}, "at": {at}}.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("X-Page-Key", place[2][1:])
-		answer, err := newBrowser().http.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != status {
-			t.Errorf("%s %s: %d, wanted %d", do, at, answer.StatusCode, status)
-		}
-	}
-	await := func(what string, so func(s page.State) bool) {
-		t.Helper()
-		var s page.State
-		for deadline := time.Now().Add(time.Minute); ; {
-			if err := newBrowser().get(t.Context(), place[1], place[2]+"/state", nil, &s); err != nil {
-				t.Fatal(err)
-			}
-			if so(s) {
-				return
-			}
-			for _, j := range s.Jobs {
-				if j.Err != "" {
-					t.Fatalf("%s %s: %s", j.Do, j.At, j.Err)
-				}
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("never came: %s; last %+v, figures of the nation %+v", what, s, s.Divisions[0].Figures)
-			}
-			select {
-			case <-t.Context().Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}
+	v := visitor{t, place[1], place[2]}
 	decided := func(s page.State, i int) int {
 		if s.Divisions[i].Figures == nil {
 			return -1
 		}
 		return s.Divisions[i].Figures.Decided
 	}
-	order(page.Cut, "999999", 404)
-	order(page.Start, shownCode+"/n1", 404) // It runs.
-	order(page.Cut, shownCode, 202)
-	await("the line is cut", func(s page.State) bool { return s.Lines[0].Cut && len(s.Jobs) == 0 })
-	order(page.Load, "", 202)
-	order(page.Load, "", 409)
-	order(page.Lodge, "", 202)
-	order(page.Kill, shownCode+"/n2", 202)
-	await("the district goes on and says why the lodged case waits", func(s page.State) bool {
+	v.order(page.Cut, "999999", 404)
+	v.order(page.Start, shownCode+"/n1", 404) // It runs.
+	v.order(page.Cut, shownCode, 202)
+	v.await("the line is cut", func(s page.State) bool { return s.Lines[0].Cut && len(s.Jobs) == 0 })
+	v.order(page.Load, "", 202)
+	v.order(page.Load, "", 409)
+	v.order(page.Lodge, "", 202)
+	v.order(page.Kill, shownCode+"/n2", 202)
+	v.await("the district goes on and says why the lodged case waits", func(s page.State) bool {
 		return decided(s, 1) == loadCases && len(s.Lodged) == 1 && s.Lodged[0].State == page.Waiting && s.Lodged[0].Reason != "" && !s.Divisions[1].Boxes[1].Runs
 	})
-	await("the nation shows the old figure, and whom it does not hear", func(s page.State) bool {
+	v.await("the nation shows the old figure, and whom it does not hear", func(s page.State) bool {
 		f := s.Divisions[0].Figures
 		return f.Decided == 0 && len(f.Children) == 2 && (f.Children[0].Silent || f.Children[1].Silent)
 	})
-	order(page.Heal, shownCode, 202)
-	order(page.Start, shownCode+"/n2", 202)
-	await("all is equal, delivered, found and whole", func(s page.State) bool {
+	v.order(page.Heal, shownCode, 202)
+	v.order(page.Start, shownCode+"/n2", 202)
+	v.await("all is equal, delivered, found and whole", func(s page.State) bool {
 		return decided(s, 0) == loadCases && s.Lodged[0].State == page.Delivered && s.Divisions[1].Boxes[1].Runs &&
 			s.Cases == page.Cases{Acknowledged: loadCases + 1, Found: loadCases + 1} && s.Lines[0].WhileCut == 0 && len(s.Jobs) == 0
 	})

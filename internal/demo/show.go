@@ -244,10 +244,14 @@ func (t *Tree) welcome(ctx context.Context, out io.Writer, people []*person, win
 	w.say("")
 	w.say("  账号只显示这一次，依次为：登录名、密码、验证器密钥 · accounts, shown only now: login, password, secret of the authenticator")
 	w.say("")
-	for _, p := range append(people, window.officer) {
+	account := func(p *person, where string) {
 		w.say("    %-9s %s   %s", p.login, p.password, p.secret)
-		w.say("              %s · %s", p.zh, p.en)
+		w.say("              %s · %s%s", p.zh, p.en, where)
 	}
+	for _, p := range people {
+		account(p, "")
+	}
+	account(window.officer, " · "+window.d.Nodes[0].URL)
 	w.say("")
 	for i, s := range d.tips(victim, len(led), tenant) {
 		w.say("  %d. %s", i+1, s[0])

@@ -97,7 +97,7 @@ func StartTree(ctx context.Context, s Setting, places []Place) (*Tree, error) {
 		if p.Parent == "" {
 			continue
 		}
-		if err := t.join(t.Divisions[i], t.At(p.Parent)); err != nil {
+		if err := t.join(t.Divisions[i], t.At(p.Parent), s.Slow); err != nil {
 			return fail(err)
 		}
 	}
@@ -121,7 +121,7 @@ func largestFirst(places []Place) []int {
 }
 
 // join opens the line between a child and its parent.
-func (t *Tree) join(child, parent *District) error {
+func (t *Tree) join(child, parent *District, slow *relay.Slow) error {
 	if parent == nil {
 		return fmt.Errorf("the parent of %s is not in the tree", child.Division.Code)
 	}
@@ -132,7 +132,7 @@ func (t *Tree) join(child, parent *District) error {
 	for _, n := range parent.Nodes {
 		targets = append(targets, n.Config.Peer.Listen)
 	}
-	line, err := relay.Open(nil, targets...)
+	line, err := relay.Open(slow, targets...)
 	if err != nil {
 		return err
 	}
