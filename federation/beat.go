@@ -30,13 +30,14 @@ type beating struct {
 	f      *Federation
 	db     *service.DB
 	began  time.Time
-	stored time.Time
+	looked time.Time                  // When all was last stored that was to be.
 	down   map[division.Ref]time.Time // Since when a child's line is down.
 }
 
 // beat stores what was confirmed, tells which children are silent, keeps this division's
-// own entry, and tries again what waits: every BeatEvery, and when one of them calls.
+// own entry, and tries again what waits: every Options.Beat, and when one of them calls.
 func (f *Federation) beat(ctx context.Context, db *service.DB) {
+	f.feeds.strays.Store(true)
 	b := &beating{f: f, db: db, began: f.o.Now(), down: map[division.Ref]time.Time{}}
 	for ctx.Err() == nil {
 		line := f.o.Wire.Changed()
@@ -46,6 +47,7 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 		}
 		if err := f.enterSelf(ctx, db); err != nil && ctx.Err() == nil {
 			f.o.Log.Warn("enter this division in its directory", "err", err)
+			pause = min(pause, lookAgain) // A new division's records are there in a moment.
 		}
 		if f.feeds.retry.Swap(false) {
 			if err := f.refold(ctx, db); err != nil && ctx.Err() == nil {
@@ -66,6 +68,7 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 // step stores what is due, in one update, and returns how long it can wait for the next.
 func (b *beating) step(ctx context.Context) (pause time.Duration, err error) {
 	now := b.f.o.Now()
+	due := now.Sub(b.looked) >= b.f.o.Beat
 	confirmed := b.f.feeds.confirmations()
 	var was map[division.Ref]time.Time // Own children that are told as silent.
 	var children map[division.Ref]time.Time
@@ -77,17 +80,22 @@ func (b *beating) step(ctx context.Context) (pause time.Duration, err error) {
 		if was, err = readOwnSilent(v); err != nil {
 			return err
 		}
-		strays, err = readStrays(v)
+		if due && b.f.feeds.strays.Swap(false) {
+			var told bool
+			strays, told, err = readStrays(v)
+			b.f.feeds.strays.CompareAndSwap(false, !told || len(strays) > 0)
+		}
 		return err
 	}); err != nil {
 		return downGrace, err
 	}
 	is, soon := b.silentNow(children, confirmed, was, now)
 	b.f.feeds.awaits(is)
-	if due := now.Sub(b.stored) >= BeatEvery && len(confirmed) > 0; due || len(strays) > 0 || !maps.EqualFunc(is, was, time.Time.Equal) {
+	if due && len(confirmed) > 0 || len(strays) > 0 || !maps.EqualFunc(is, was, time.Time.Equal) {
 		if err := b.db.Update(ctx, func(tx *service.Tx) error {
 			for from, at := range confirmed {
-				if err := storeConfirmed(tx, from, at); err != nil {
+				// By the database's clock, which never runs backwards when leaders change.
+				if err := storeConfirmed(tx, from, tx.Now().Add(at.Sub(now))); err != nil {
 					return err
 				}
 			}
@@ -98,10 +106,13 @@ func (b *beating) step(ctx context.Context) (pause time.Duration, err error) {
 		}); err != nil {
 			return downGrace, err
 		}
-		b.stored = now
 		b.f.feeds.storedConfirmations(confirmed)
+		due = true
 	}
-	pause = min(BeatEvery, max(BeatEvery-now.Sub(b.stored), time.Second))
+	if due {
+		b.looked = now
+	}
+	pause = b.f.o.Beat - now.Sub(b.looked)
 	if soon {
 		pause = min(pause, downGrace)
 	}
@@ -113,7 +124,8 @@ func (b *beating) step(ctx context.Context) (pause time.Duration, err error) {
 func (b *beating) silentNow(children, confirmed, was map[division.Ref]time.Time, now time.Time) (is map[division.Ref]time.Time, soon bool) {
 	is = map[division.Ref]time.Time{}
 	for child, last := range children {
-		if at := confirmed[child]; at.After(last) {
+		at, heard := confirmed[child]
+		if at.After(last) {
 			last = at
 		}
 		down := false
@@ -127,10 +139,11 @@ func (b *beating) silentNow(children, confirmed, was map[division.Ref]time.Time,
 			soon = soon || !down
 		}
 		// Nobody could confirm anything before this node led.
-		old := now.Sub(last) > silentAfter && now.Sub(b.began) > silentAfter
+		limit := silentAfter / BeatEvery * b.f.o.Beat
+		old := now.Sub(last) > limit && now.Sub(b.began) > limit
 		told, silent := was[child]
 		switch {
-		case silent && !last.After(told):
+		case silent && !heard && !last.After(told):
 			is[child] = told // Nothing was heard since.
 		case down || old:
 			is[child] = last

@@ -17,7 +17,7 @@ func (f *Federation) Definition() service.Definition {
 	if err != nil {
 		panic(err) // The embedded tree is of this file's making.
 	}
-	d := withPages(service.Definition{Name: "federation", Migrations: sub})
+	d := f.withPages(service.Definition{Name: "federation", Migrations: sub})
 	if f.o.Wire == nil { // Only its schema is wanted.
 		return d
 	}

@@ -238,30 +238,40 @@ type stray struct {
 }
 
 // readStrays returns what nobody tells any more: its teller is no neighbour now. While a
-// new parent has not told all, what the former one told stays.
-func readStrays(q service.Querier) ([]stray, error) {
-	rows, err := q.Query(`WITH teller (ref) AS (SELECT '' UNION SELECT ref FROM federation_child UNION SELECT ref FROM federation_parent)
-		SELECT ref, 0 FROM federation_directory WHERE via NOT IN (SELECT ref FROM teller) AND NOT EXISTS (
-			SELECT 1 FROM federation_parent p LEFT JOIN federation_received r ON r.neighbour = p.ref WHERE r.confirmed IS NULL)
-		UNION ALL SELECT ref, 1 FROM federation_silent WHERE via NOT IN (SELECT ref FROM teller)
-		ORDER BY 1, 2 LIMIT ?`, maxChunk)
+// new parent has not told all, what the former one told stays, and told is false.
+func readStrays(q service.Querier) (list []stray, told bool, err error) {
+	parent, ok, err := ReadParent(q)
 	if err != nil {
-		return nil, fmt.Errorf("read what former neighbours told: %w", err)
+		return nil, false, err
+	}
+	told = !ok
+	if ok {
+		if err := q.QueryRow(`SELECT count(*) FROM federation_received WHERE neighbour = ? AND confirmed IS NOT NULL`,
+			parent.Ref.String()).Scan(&told); err != nil {
+			return nil, false, fmt.Errorf("read whether the parent has told all: %w", err)
+		}
+	}
+	rows, err := q.Query(`SELECT ref, 0 FROM federation_directory
+			WHERE ?1 AND via NOT IN ('', ?2) AND via NOT IN (SELECT ref FROM federation_child)
+		UNION ALL SELECT ref, 1 FROM federation_silent
+			WHERE via NOT IN ('', ?2) AND via NOT IN (SELECT ref FROM federation_child)
+		ORDER BY 1, 2 LIMIT ?3`, told, parent.Ref.String(), maxChunk)
+	if err != nil {
+		return nil, false, fmt.Errorf("read what former neighbours told: %w", err)
 	}
 	defer rows.Close()
-	var list []stray
 	for rows.Next() {
 		var s stray
 		var ref string
 		if err := rows.Scan(&ref, &s.silent); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if s.ref, err = division.ParseRef(ref); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		list = append(list, s)
 	}
-	return list, rows.Err()
+	return list, told, rows.Err()
 }
 
 func dropStrays(tx *service.Tx, list []stray) error {

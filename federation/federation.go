@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -81,6 +82,9 @@ type Options struct {
 	Now  service.Clock // time.Now; only for what is stored. Waiting uses package time.
 	Log  *slog.Logger  // slog.Default().
 
+	// Beat is how often a sender that has nothing to send asks how far its neighbour is, and
+	// how often what was confirmed meanwhile is stored. BeatEvery; simulations of months take more.
+	Beat time.Duration
 	// Mutant switches off one safeguard of the feeds. Only tests of the tests set it.
 	Mutant Mutant
 }
@@ -102,6 +106,7 @@ func New(o Options) *Federation {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	o.Beat = cmp.Or(o.Beat, BeatEvery)
 	f := &Federation{o: o, asked: make(chan struct{}, 1)}
 	f.feeds = newFeeds(f.ownFeeds(), o.Definitions)
 	return f

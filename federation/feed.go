@@ -39,6 +39,8 @@ type feeds struct {
 	rows  atomic.Int64  // Of the next chunk.
 	kick  chan struct{} // The beat should look at once.
 	retry atomic.Bool   // Rows that wait should be tried again.
+	// Perhaps there is something that a former neighbour told.
+	strays atomic.Bool
 
 	mu        sync.Mutex
 	heads     map[service.Stream]int64
@@ -224,12 +226,14 @@ func (s *senders) look(ctx context.Context) error {
 		if !wanted[one] {
 			stop()
 			delete(s.running, one)
+			s.f.feeds.strays.Store(true)
 			s.f.feeds.hurry()
 		}
 	}
 	for one := range wanted {
 		if s.running[one] == nil {
 			s.start(ctx, one)
+			s.f.feeds.strays.Store(true)
 			s.f.feeds.hurry()
 		}
 	}

@@ -68,7 +68,7 @@ func (s *feedSender) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := s.f.o.Wire.Changed()
 		if !s.f.o.Wire.Connected(s.to) {
-			wait(ctx, BeatEvery, changed)
+			wait(ctx, s.f.o.Beat, changed)
 			continue
 		}
 		progress, err := s.talk(ctx)
@@ -131,9 +131,9 @@ func (s *feedSender) talk(ctx context.Context) (progress bool, err error) {
 	}
 }
 
-// idle waits for rows to send, and asks once each BeatEvery.
+// idle waits for rows to send, and asks once each Options.Beat.
 func (s *feedSender) idle(ctx context.Context, at int64, moved, changed <-chan struct{}) (int64, error) {
-	timer := time.NewTimer(BeatEvery)
+	timer := time.NewTimer(s.f.o.Beat)
 	defer timer.Stop()
 	for {
 		select {

@@ -55,8 +55,11 @@ func (t *taking) run(ctx context.Context) (position, error) {
 	case lost, begins, copied:
 		return t.meet(ctx)
 	}
-	if t.offer.After > r.version { // A gap: the answer says from where to go on.
+	if t.offer.After > r.version && !t.f.mutates(MutantGap) { // A gap: the answer says from where to go on.
 		return position{Epoch: r.epoch, Version: r.version, Token: r.token}, nil
+	}
+	if t.f.mutates(MutantEarly) && t.offer.Through > r.version && t.offer.Turn%crashEvery == 0 {
+		return position{Epoch: r.epoch, Version: t.offer.Through, Token: t.next}, nil
 	}
 	if err := t.take(ctx, r); err != nil {
 		return position{}, err
@@ -95,6 +98,12 @@ func (t *taking) judge(q service.Querier) (received, verdict, error) {
 	mine, err := service.Epoch(q)
 	if err != nil {
 		return r, proves, err
+	}
+	if t.f.mutates(MutantNoProof) {
+		t.offer.Proof = r.proof(t.from, t.offer.Epoch, mine)
+	}
+	if t.anyToken() && r.known && r.epoch == t.offer.Epoch {
+		return r, takes, nil
 	}
 	what, err := judge(q, r, t.from, t.offer, mine)
 	return r, what, err
@@ -139,7 +148,11 @@ func (t *taking) meet(ctx context.Context) (position, error) {
 					return err
 				}
 			}
+			at := r.version
 			r = r.begin(t.offer.Epoch, t.next, mine)
+			if t.f.mutates(MutantNoEpoch) {
+				r.version, r.scan = at, false
+			}
 			// What is an answer away from a new beginning has shown this token.
 			r.before = t.offer.Token
 		case copied:
@@ -227,11 +240,14 @@ func (t *taking) commit(ctx context.Context, rows []service.FeedRow, at, upto in
 		if err != nil {
 			return err
 		}
-		if r.epoch != t.offer.Epoch || r.mine != mine || r.version != at || r.token != t.offer.Token && r.token != t.next {
+		if !t.goesOn(r, mine, at) {
 			return errMoved
 		}
 		if err := t.f.foldRows(tx, t.from, t.offer.Stream, r.mark, rows, parked); err != nil {
 			return err
+		}
+		if t.f.mutates(MutantApart) && t.offer.Turn%crashEvery == 0 {
+			return nil
 		}
 		r.version, r.token, r.before = upto, t.next, t.offer.Token
 		if err := r.write(tx, t.from, t.offer.Stream); err != nil || r.scan || upto < t.offer.Head {
@@ -241,10 +257,20 @@ func (t *taking) commit(ctx context.Context, rows []service.FeedRow, at, upto in
 	})
 }
 
+// goesOn tells whether what this offer, or its last chunk, found is still so.
+func (t *taking) goesOn(r received, mine string, at int64) bool {
+	if t.anyToken() {
+		return r.epoch == t.offer.Epoch
+	}
+	return r.epoch == t.offer.Epoch && r.mine == mine && r.version == at && (r.token == t.offer.Token || r.token == t.next)
+}
+
+func (t *taking) anyToken() bool { return t.f.mutates(MutantNoTokens) || t.f.mutates(MutantGap) }
+
 // sweep ends a scan: what the neighbour had before and has no more is folded as gone.
 func (t *taking) sweep(ctx context.Context, r received) (received, error) {
 	var feed, key string
-	for {
+	for !t.f.mutates(MutantNoSweep) {
 		rows, err := t.unseen(ctx, r, feed, key)
 		if err != nil {
 			return r, err

@@ -8,8 +8,7 @@ import (
 	"tongban/service"
 )
 
-// BeatEvery is how often a sender that has nothing to send asks how far its neighbour is,
-// and how often what was confirmed meanwhile is stored.
+// BeatEvery is what Options.Beat is by default.
 const BeatEvery = 30 * time.Second
 
 // silentAfter is how long after its last confirmation a child is silent: a beat until it

@@ -15,9 +15,11 @@ var PermMail = service.Permission{Name: "federation.mail",
 	Roles: []service.Role{service.RoleOfficer, service.RoleTenantAdmin, service.RoleOperator}}
 
 // withPages adds the routes and what they show.
-func withPages(d service.Definition) service.Definition {
-	d.Routes = append(d.Routes, service.Route{Pattern: "GET /mail", Need: PermMail, Handle: outbox})
-	d.Menu = append(d.Menu, service.MenuEntry{Scope: service.TenantScope, Path: "/mail", Title: "federation.menu_mail", Need: PermMail, Order: 38})
+func (f *Federation) withPages(d service.Definition) service.Definition {
+	d.Routes = append(d.Routes, service.Route{Pattern: "GET /mail", Need: PermMail, Handle: outbox},
+		service.Route{Scope: service.DivisionScope, Pattern: "GET /federation", Need: PermTree, Handle: f.tree})
+	d.Menu = append(d.Menu, service.MenuEntry{Scope: service.TenantScope, Path: "/mail", Title: "federation.menu_mail", Need: PermMail, Order: 38},
+		service.MenuEntry{Scope: service.DivisionScope, Path: "/federation", Title: "federation.menu_tree", Need: PermTree, Order: 62})
 	d.Templates, d.Messages = below("templates"), below("messages")
 	return d
 }

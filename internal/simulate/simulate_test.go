@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"tongban/division"
+	"tongban/federation"
 	"tongban/internal/simulate"
+	"tongban/replication"
 	"tongban/service"
 )
 
@@ -69,10 +71,17 @@ type story struct {
 // run tells a story in a bubble of its own, and ends it.
 func run(t *testing.T, seed uint64, places []simulate.Place, chance simulate.Chance, tell func(s story)) {
 	t.Helper()
-	dir := t.TempDir()
+	runWith(t, simulate.Options{Seed: seed, Tree: places, Chance: chance}, tell)
+}
+
+// runWith is run with other options; folder, template and services are filled in.
+func runWith(t *testing.T, o simulate.Options, tell func(s story)) {
+	t.Helper()
+	dir := memory(t)
 	synctest.Test(t, func(t *testing.T) {
-		w, err := simulate.New(t.Context(), simulate.Options{Dir: dir, Seed: seed, Tree: places, Template: template,
-			Definitions: definitions, Chance: chance})
+		o.Dir, o.Template, o.Definitions = dir, template, definitions
+		seed := o.Seed
+		w, err := simulate.New(t.Context(), o)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -83,6 +92,17 @@ func run(t *testing.T, seed uint64, places []simulate.Place, chance simulate.Cha
 		}()
 		tell(story{w, t, seed})
 	})
+}
+
+// memory is an empty folder that needs no disk, where there is one.
+func memory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "simulate")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // must fails the test on an error.
@@ -99,26 +119,32 @@ func (s story) publish(d division.Ref, rows int) {
 }
 
 // settleWithin bounds how long the tree may need once everything is healed.
-const settleWithin = 30 * time.Minute
+const settleWithin = 20 * time.Minute
 
 // settle heals everything and waits until nothing is wrong.
 func (s story) settle() time.Duration {
 	s.t.Helper()
 	s.Wire.Heal()
 	began := time.Now()
-	for {
+	if wrong := s.wait(); len(wrong) > 0 {
+		for _, one := range wrong {
+			s.t.Errorf("seed %d: %s", s.seed, one)
+		}
+		s.t.FailNow()
+	}
+	return time.Since(began)
+}
+
+// wait waits until nothing is wrong, and returns what still is in the end.
+func (s story) wait() []string {
+	s.t.Helper()
+	for began := time.Now(); ; {
 		wrong, err := s.Wrong(s.t.Context())
 		s.must(err)
-		if len(wrong) == 0 {
-			return time.Since(began)
+		if len(wrong) == 0 || time.Since(began) > settleWithin {
+			return wrong
 		}
-		if time.Since(began) > settleWithin {
-			for _, one := range wrong {
-				s.t.Errorf("seed %d: %s", s.seed, one)
-			}
-			s.t.FailNow()
-		}
-		<-time.After(10 * time.Second)
+		<-time.After(settleWithin / 40)
 	}
 }
 
@@ -134,4 +160,19 @@ func TestRowsReachEveryDivisionOverPerfectLines(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
+}
+
+// held counts the children that a division holds.
+func (s story) held(d division.Ref) (n int) {
+	s.t.Helper()
+	s.must(s.Divisions[d].DB.View(s.t.Context(), replication.Local, func(v *service.View) error {
+		return v.QueryRow(`SELECT count(*) FROM federation_child WHERE state = 'held'`).Scan(&n)
+	}))
+	return n
+}
+
+// free lets a held child in again, as an operator does.
+func (s story) free(at, child division.Ref) {
+	s.t.Helper()
+	s.must(s.Divisions[at].DB.Update(s.t.Context(), func(tx *service.Tx) error { return federation.FreeChild(tx, child) }))
 }

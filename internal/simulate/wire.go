@@ -22,6 +22,7 @@ type Chance struct {
 type Fate struct {
 	LoseRequest, LoseAnswer bool
 	Late, Again             time.Duration // Zero: at once; not at all.
+	Meanwhile               func()        // Runs beside it.
 }
 
 // Wire is the lines of a world. A line is named by its lower end.
@@ -35,14 +36,14 @@ type Wire struct {
 	changed chan struct{}
 	open    bool
 	sent    int
-	at      map[int]func(n int) Fate // Instead of chance, for the nth message.
-	onward  sync.WaitGroup           // Messages on their way.
+	at      map[int]Fate   // Instead of chance, for the nth message.
+	onward  sync.WaitGroup // Messages on their way.
 	closed  chan struct{}
 }
 
 func newWire(w *World, c Chance) *Wire {
 	return &Wire{w: w, chance: c, rng: rand.New(rand.NewPCG(w.o.Seed, 2)), cut: map[division.Ref]bool{},
-		changed: make(chan struct{}), open: true, at: map[int]func(int) Fate{}, closed: make(chan struct{})}
+		changed: make(chan struct{}), open: true, at: map[int]Fate{}, closed: make(chan struct{})}
 }
 
 // Cut cuts the line of a child to its parent, or heals it.
@@ -61,7 +62,7 @@ func (x *Wire) Cut(child division.Ref, cut bool) {
 func (x *Wire) Heal() {
 	x.mu.Lock()
 	x.chance = Chance{}
-	x.at = map[int]func(int) Fate{}
+	x.at = map[int]Fate{}
 	x.mu.Unlock()
 	for _, p := range x.w.Tree {
 		x.Cut(p.Ref, false)
@@ -76,7 +77,7 @@ func (x *Wire) Sent() int {
 }
 
 // At decides the fate of the nth message from now, counted from 1.
-func (x *Wire) At(n int, fate func(n int) Fate) {
+func (x *Wire) At(n int, fate Fate) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.at[x.sent+n] = fate
@@ -97,10 +98,8 @@ func (x *Wire) fate() Fate {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent++
-	if fate := x.at[x.sent]; fate != nil {
-		x.mu.Unlock()
-		defer x.mu.Lock()
-		return fate(x.sent)
+	if fate, ok := x.at[x.sent]; ok {
+		return fate
 	}
 	c := x.chance
 	hit := func(n int) bool { return n > 0 && x.rng.IntN(1000) < n }
@@ -140,6 +139,9 @@ func (x *Wire) call(ctx context.Context, from, to division.Ref, kind string, bod
 	}
 	f := x.fate()
 	back := make(chan answer, 2)
+	if f.Meanwhile != nil {
+		x.onward.Go(f.Meanwhile)
+	}
 	if !f.LoseRequest {
 		x.carry(f, f.Late, from, to, kind, body, back)
 	}

@@ -29,9 +29,12 @@ type Options struct {
 	Seed     uint64  // Of all that chance decides.
 	Tree     []Place // Required; a parent stands before its children.
 	Template string  // Required: see Prepare.
+	Desk     string  // See PrepareDesk; empty: the divisions have no department.
 	// Definitions are the services of every division beside the federation.
 	Definitions []service.Definition
-	Chance      Chance       // Of each message.
+	Chance      Chance        // Of each message.
+	Beat        time.Duration // federation.Options.Beat.
+	Mutant      federation.Mutant
 	Log         *slog.Logger // Discards.
 }
 
@@ -51,10 +54,13 @@ type World struct {
 type Division struct {
 	Ref, Parent division.Ref
 	DB          *service.DB
+	Desk        *service.DB // Of its department.
 
 	w    *World
 	dir  string
 	solo *replication.Solo
+	desk *replication.Solo // nil: there is no department.
+	life chan struct{}     // Holds one while the division is restarted or restored.
 	mu   sync.Mutex
 	fed  *federation.Federation // nil: it is down.
 	stop func()
@@ -65,7 +71,7 @@ const databaseID = replication.DatabaseID("_division/main")
 // Prepare makes the file of a division database with the tables of all services, which
 // every division of a world begins as. It is called outside of the bubble.
 func Prepare(ctx context.Context, dir string, defs []service.Definition) (file string, err error) {
-	solo, err := replication.OpenSolo(dir, databaseID, nil)
+	solo, err := replication.OpenSolo(dir, databaseID, founded)
 	if err != nil {
 		return "", err
 	}
@@ -89,7 +95,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 	w := &World{o: o, Tree: o.Tree, rng: rand.New(rand.NewPCG(o.Seed, 1)), Divisions: map[division.Ref]*Division{}}
 	w.Wire = newWire(w, o.Chance)
 	for _, p := range o.Tree {
-		d := &Division{Ref: p.Ref, Parent: p.Parent, w: w}
+		d := &Division{Ref: p.Ref, Parent: p.Parent, w: w, life: make(chan struct{}, 1)}
 		w.Divisions[p.Ref] = d
 		if err := d.open(o.Template); err != nil {
 			return nil, errors.Join(err, w.Close())
@@ -113,7 +119,7 @@ func (w *World) Close() error {
 	w.Wire.close()
 	for _, d := range w.Divisions {
 		if d.solo != nil {
-			errs = append(errs, d.solo.Close())
+			errs = append(errs, d.solo.Close(), d.closeDesk())
 		}
 	}
 	return errors.Join(errs...)
@@ -148,7 +154,7 @@ func (d *Division) open(file string) error {
 		return err
 	}
 	d.solo, d.DB = solo, service.NewDB(solo.DB, ignore)
-	return nil
+	return d.openDesk(file)
 }
 
 // found enters who is the parent and who the children are.
@@ -182,6 +188,8 @@ func (d *Division) Start() {
 	for _, one := range fed.Definition().Workers {
 		if one.Scope == service.DivisionScope {
 			wg.Go(func() { work(ctx, one, env) })
+		} else if d.desk != nil {
+			wg.Go(func() { work(ctx, one, service.Env{DB: d.Desk, Tenant: d.tenants()[0], Now: time.Now, Log: d.w.o.Log}) })
 		}
 	}
 	d.mu.Lock()
@@ -207,12 +215,12 @@ func (d *Division) federation(self division.Ref) *federation.Federation {
 	return federation.New(federation.Options{
 		Self: self, Site: service.Site{Code: string(self.Code), Level: self.Level.String(), Name: self.String()},
 		Division:    func() *service.DB { return d.DB },
-		Tenants:     func() []service.Tenant { return nil },
-		Database:    func(string) (service.Tenant, *service.DB, bool) { return service.Tenant{}, nil, false },
+		Tenants:     d.tenants,
+		Database:    d.database,
 		Definitions: func() []service.Definition { return d.w.o.Definitions },
 		Wire:        end{d.w.Wire, self}, Letters: letters{self},
 		Web:  func() string { return "https://" + string(self.Code) + ".example" },
-		Lead: d.serve, Log: d.w.o.Log,
+		Lead: d.serve, Log: d.w.o.Log, Beat: d.w.o.Beat, Mutant: d.w.o.Mutant,
 	})
 }
 
@@ -250,6 +258,8 @@ func (d *Division) Stop() {
 
 // Restart is a change of the leader: what was in memory is gone.
 func (d *Division) Restart() {
+	d.life <- struct{}{}
+	defer func() { <-d.life }()
 	d.Stop()
 	d.Start()
 }
@@ -257,15 +267,19 @@ func (d *Division) Restart() {
 // Backup copies the division's database as it is now.
 func (d *Division) Backup(ctx context.Context) (file string, err error) {
 	file = d.w.name("backup")
-	_, err = d.DB.Backup(ctx, file)
+	if _, err = d.DB.Backup(ctx, file); err == nil && d.desk != nil {
+		_, err = d.Desk.Backup(ctx, file+".desk")
+	}
 	return file, err
 }
 
 // Restore puts a backup in the place of the database, as `tongban restore` does: it gets a
 // new epoch.
 func (d *Division) Restore(ctx context.Context, file string) error {
+	d.life <- struct{}{}
+	defer func() { <-d.life }()
 	d.Stop()
-	if err := d.solo.Close(); err != nil {
+	if err := errors.Join(d.solo.Close(), d.closeDesk()); err != nil {
 		return err
 	}
 	if err := d.open(file); err != nil {
@@ -286,7 +300,7 @@ func (d *Division) Clone(ctx context.Context) (*Division, error) {
 	if err != nil {
 		return nil, err
 	}
-	twin := &Division{Ref: d.Ref, Parent: d.Parent, w: d.w}
+	twin := &Division{Ref: d.Ref, Parent: d.Parent, w: d.w, life: make(chan struct{}, 1)}
 	if err := twin.open(file); err != nil {
 		return nil, err
 	}
@@ -297,7 +311,7 @@ func (d *Division) Clone(ctx context.Context) (*Division, error) {
 // Close ends a clone.
 func (d *Division) Close() error {
 	d.Stop()
-	return d.solo.Close()
+	return errors.Join(d.solo.Close(), d.closeDesk())
 }
 
 func copyFile(to, from string) error {
