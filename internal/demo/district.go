@@ -67,6 +67,8 @@ type Setting struct {
 	Progress *Progress // Says nothing.
 
 	Slow *relay.Slow // At full speed; how the lines of a tree are.
+	// Before is called when the divisions of a tree run and none is enrolled. Nothing.
+	Before func(ctx context.Context, t *Tree) error
 }
 
 // Start starts a division and returns when all its nodes vote on the division database. On

@@ -136,6 +136,15 @@ func (d *District) load(ctx context.Context, offers []Offer, b batch, l *ledger)
 	return g.Wait()
 }
 
+// Get reads what the division answers anybody as JSON, into out.
+func (d *District) Get(ctx context.Context, path string, out any) error {
+	running := d.Running()
+	if len(running) == 0 {
+		return errNoNode
+	}
+	return d.http.get(ctx, running[0].URL, path, nil, out)
+}
+
 // Submit sends one new application to the node, once, and returns when it is acknowledged.
 // seq makes the applicant unique.
 func (d *District) Submit(ctx context.Context, n *Node, o Offer, seq int) (Receipt, error) {

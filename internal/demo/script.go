@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tongban/replication"
+	"tongban/tenancy"
 )
 
 // DefaultCases is how many applications a scripted run sends.
@@ -260,7 +261,7 @@ func (d *District) stopAtEqualIndex(ctx context.Context) ([]map[replication.Data
 		if err := d.Settle(ctx); err != nil {
 			return nil, err
 		}
-		if err := d.Stop(); err != nil {
+		if err := d.stopLeaderLast(ctx); err != nil {
 			return nil, err
 		}
 		var states []map[replication.DatabaseID]state
@@ -283,6 +284,32 @@ func (d *District) stopAtEqualIndex(ctx context.Context) ([]map[replication.Data
 			return nil, err
 		}
 	}
+}
+
+// stopLeaderLast stops all nodes, the leader of the division database after the others:
+// whoever leads it next enters its own portal into the directory, and without a majority
+// nobody does.
+func (d *District) stopLeaderLast(ctx context.Context) error {
+	list, err := d.Databases(ctx, d.Nodes[0])
+	if err != nil {
+		return err
+	}
+	var leader string
+	for _, s := range list {
+		if s.Database == tenancy.DivisionDatabase {
+			leader = string(s.Leader)
+		}
+	}
+	var others []*process
+	for _, n := range d.Nodes {
+		if n.Name != leader {
+			others = append(others, n.proc)
+		}
+	}
+	if err := stopAll(others); err != nil {
+		return err
+	}
+	return d.Stop()
 }
 
 // unequal is a database that not all nodes have, or not at the same index; "" when there

@@ -101,6 +101,11 @@ func StartTree(ctx context.Context, s Setting, places []Place) (*Tree, error) {
 			return fail(err)
 		}
 	}
+	if s.Before != nil {
+		if err := s.Before(ctx, t); err != nil {
+			return fail(err)
+		}
+	}
 	if err := t.enrol(ctx); err != nil {
 		return fail(err)
 	}

@@ -20,6 +20,9 @@ type Counters struct {
 	Down     int64 // Back.
 	WhileCut int64 // Read or written, whichever is more, while the line was cut.
 	Refused  int64 // Connections that were closed at once, because the line was cut.
+	Opened   int64 // Connections that were not.
+	Broken   int64 // Those that a slow line broke.
+	Pieces   int64 // Reads, both directions: on an idle line, packets.
 }
 
 // Line is one line. It is safe for concurrent use. Close it.
@@ -41,6 +44,9 @@ type Line struct {
 
 	read, written [2]atomic.Int64 // By direction.
 	refused       atomic.Int64
+	opened        atomic.Int64
+	broken        atomic.Int64
+	pieces        atomic.Int64
 }
 
 // Directions.
@@ -93,6 +99,7 @@ func (l *Line) accept(listener net.Listener, target string) {
 			_ = near.Close()
 			continue
 		}
+		l.opened.Add(1)
 		go func() { // Waited for by carrying.
 			defer l.leave(p)
 			d := net.Dialer{Timeout: dialPatience}
@@ -176,7 +183,8 @@ func (l *Line) IsCut() bool {
 func (l *Line) Counters() Counters {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := Counters{Up: l.written[up].Load(), Down: l.written[down].Load(), WhileCut: l.crossed, Refused: l.refused.Load()}
+	c := Counters{Up: l.written[up].Load(), Down: l.written[down].Load(), WhileCut: l.crossed, Refused: l.refused.Load(),
+		Opened: l.opened.Load(), Broken: l.broken.Load(), Pieces: l.pieces.Load()}
 	if l.marked {
 		c.WhileCut += l.sinceMark()
 	}

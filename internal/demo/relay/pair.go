@@ -54,9 +54,12 @@ func (p *pair) close() {
 func (l *Line) copy(p *pair, direction int, from, to net.Conn) {
 	var err error
 	if l.slow != nil {
-		err = l.slow.copy(p.done, direction, from, to, &l.read[direction], &l.written[direction])
+		err = l.slow.copy(p.done, direction, from, to, meter{&l.read[direction], &l.written[direction], &l.pieces})
 	} else {
 		err = l.copyFast(direction, from, to)
+	}
+	if errors.Is(err, errReset) {
+		l.broken.Add(1)
 	}
 	if !errors.Is(err, io.EOF) || closeWrite(to) != nil {
 		p.close()
@@ -69,6 +72,7 @@ func (l *Line) copyFast(direction int, from, to net.Conn) error {
 		n, err := from.Read(buffer)
 		l.read[direction].Add(int64(n))
 		if n > 0 {
+			l.pieces.Add(1)
 			m, werr := to.Write(buffer[:n])
 			l.written[direction].Add(int64(m))
 			if werr != nil {

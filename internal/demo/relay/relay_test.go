@@ -89,7 +89,7 @@ func TestALineCarriesBothWaysAndCounts(t *testing.T) {
 			t.Errorf("the end of one side did not end the other: %q, %v", rest, err)
 		}
 	}
-	if n := l.Counters(); n.Up != 10 || n.Down != 10 || n.WhileCut != 0 || n.Refused != 0 {
+	if n := l.Counters(); n.Up != 10 || n.Down != 10 || n.WhileCut != 0 || n.Refused != 0 || n.Opened != 2 || n.Pieces != 4 || n.Broken != 0 {
 		t.Errorf("counted %+v", n)
 	}
 }
@@ -112,7 +112,7 @@ func TestNothingCrossesWhileALineIsCut(t *testing.T) {
 		}
 	}
 	after := l.Counters()
-	if !l.IsCut() || after.WhileCut != 0 || after.Up != before.Up || after.Down != before.Down || after.Refused != 3 {
+	if !l.IsCut() || after.WhileCut != 0 || after.Up != before.Up || after.Down != before.Down || after.Refused != 3 || after.Opened != 1 {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 	l.Heal()
@@ -192,7 +192,10 @@ func pipe(t *testing.T, s *shaper, n int) (took time.Duration, got int, err erro
 	var read, written atomic.Int64
 	copied := make(chan error, 1)
 	begin := time.Now()
-	go func() { copied <- s.copy(done, up, from, to, &read, &written); _ = to.Close() }()
+	go func() {
+		copied <- s.copy(done, up, from, to, meter{&read, &written, new(atomic.Int64)})
+		_ = to.Close()
+	}()
 	go func() { _, _ = in.Write(make([]byte, n)); _ = in.Close() }()
 	data, rerr := io.ReadAll(out)
 	if rerr != nil {
@@ -235,6 +238,18 @@ func TestLossIsStallsAndResetsAndTheSameForASeed(t *testing.T) {
 			t.Errorf("seed %d: a line that breaks carried %d bytes and ended with %v", slow.Seed, got, err)
 		}
 	})
+}
+
+func TestAConnectionThatASlowLineBrokeIsCounted(t *testing.T) {
+	l := open(t, &Slow{BitsPerSecond: 1_000_000, Resets: 1, Seed: 1}, echo(t))
+	c := dial(t, l.Addresses()[0])
+	if got, err := say(c, "hello"); err == nil {
+		t.Errorf("it carried %q", got)
+	}
+	l.Cut() // Waits for the end of what is copied.
+	if n := l.Counters(); n.Opened != 1 || n.Broken != 1 {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestACutDoesNotWaitForWhatIsOnASlowLine(t *testing.T) {

@@ -82,9 +82,12 @@ type flight struct {
 	err  error
 }
 
+// meter counts what a direction carries.
+type meter struct{ read, written, pieces *atomic.Int64 }
+
 // copy carries one direction of one connection, in order, until from ends (io.EOF), until
 // something fails, or until done is closed: what is on its way then is lost.
-func (s *shaper) copy(done <-chan struct{}, direction int, from, to net.Conn, read, written *atomic.Int64) error {
+func (s *shaper) copy(done <-chan struct{}, direction int, from, to net.Conn, m meter) error {
 	if c, ok := from.(*net.TCPConn); ok { // Else the kernel takes a minute's worth of traffic at once.
 		_ = c.SetReadBuffer(inFlight * packet)
 	}
@@ -95,7 +98,10 @@ func (s *shaper) copy(done <-chan struct{}, direction int, from, to net.Conn, re
 		for {
 			buffer := make([]byte, packet)
 			n, err := from.Read(buffer)
-			read.Add(int64(n))
+			m.read.Add(int64(n))
+			if n > 0 {
+				m.pieces.Add(1)
+			}
 			select {
 			case line <- flight{s.send(direction, n, time.Now()), buffer[:n], err}:
 			case <-done:
@@ -106,7 +112,7 @@ func (s *shaper) copy(done <-chan struct{}, direction int, from, to net.Conn, re
 			}
 		}
 	})
-	err := deliver(done, line, to, written)
+	err := deliver(done, line, to, m.written)
 	if !errors.Is(err, io.EOF) {
 		_ = from.Close() // The reader above may be waiting for it, or
 		for range line { // for room.
