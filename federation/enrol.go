@@ -153,8 +153,12 @@ func SpendToken(tx *service.Tx, id string, request, answer []byte) error {
 	return tx.Exec(`UPDATE federation_token SET spent = ?, request = ?, answer = ? WHERE id = ?`, tx.Now(), request, answer, id)
 }
 
-// EnterChild enters a child, active from now on, or anew after a loss.
+// EnterChild enters a child, active from now on, or anew after a loss. Other tokens for it
+// that were not used cannot be any more.
 func EnterChild(tx *service.Tx, c Child) error {
+	if err := dropTokens(tx, c.Ref); err != nil {
+		return err
+	}
 	if err := tx.Exec(`INSERT OR REPLACE INTO federation_child (ref, name, state, reason, ca, enrolled) VALUES (?, ?, 'active', '', ?, ?)`,
 		c.Ref.String(), c.Name, c.CA, tx.Now()); err != nil {
 		return fmt.Errorf("enter the child %s: %w", c.Ref, err)
@@ -168,9 +172,20 @@ func RenewChild(tx *service.Tx, ref division.Ref, name string, ca []byte) error 
 }
 
 // HoldChild closes a child's lines until FreeChild; reason is a message key below
-// "federation.held.". It returns ErrNoChild.
+// "federation.held.". Tokens for it that were not used cannot be any more: whoever holds one
+// would let itself in again. It returns ErrNoChild.
 func HoldChild(tx *service.Tx, ref division.Ref, reason string) error {
+	if err := dropTokens(tx, ref); err != nil {
+		return err
+	}
 	return change(tx, ref, `UPDATE federation_child SET state = 'held', reason = ? WHERE ref = ?`, reason, ref.String())
+}
+
+func dropTokens(tx *service.Tx, ref division.Ref) error {
+	if err := tx.Exec(`DELETE FROM federation_token WHERE ref = ? AND spent IS NULL`, ref.String()); err != nil {
+		return fmt.Errorf("drop the tokens for %s that were not used: %w", ref, err)
+	}
+	return nil
 }
 
 // FreeChild lets a child in again, whatever it was held for. It returns ErrNoChild.

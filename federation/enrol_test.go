@@ -110,6 +110,61 @@ func TestAChildIsEnteredHeldAndFreed(t *testing.T) {
 	}
 }
 
+// TestAHoldAndAnEnrolmentEndTheOtherTokens: with one that was left over, who is held would
+// let itself in again, and who has found it would take the child's place.
+func TestAHoldAndAnEnrolmentEndTheOtherTokens(t *testing.T) {
+	w := world(t)
+	other := division.Ref{Level: division.County, Code: "511603"}
+	mint := func(tx *service.Tx, ids ...string) {
+		for _, id := range ids {
+			ref := district
+			if id == "other" {
+				ref = other
+			}
+			must(t, federation.MintToken(tx, federation.Token{ID: id, Ref: ref, Secret: []byte(id), Replace: true, Expires: tx.Now().Add(time.Hour)}))
+		}
+	}
+	left := func() (ids string) {
+		w.View(w.Division, func(v *service.View) error {
+			list, err := federation.ReadTokens(v)
+			for _, one := range list {
+				ids += one.ID + " "
+			}
+			return err
+		})
+		return ids
+	}
+	w.Update(w.Division, func(tx *service.Tx) error {
+		mint(tx, "one", "two", "other")
+		must(t, federation.SpendToken(tx, "one", []byte("request"), []byte("answer")))
+		return federation.EnterChild(tx, federation.Child{Ref: district, CA: []byte("ca")})
+	})
+	if got := left(); got != "other " {
+		t.Errorf("after the enrolment %q can be used", got)
+	}
+	w.Update(w.Division, func(tx *service.Tx) error {
+		mint(tx, "three")
+		return federation.HoldChild(tx, district, federation.HeldOperator)
+	})
+	if got := left(); got != "other " {
+		t.Errorf("after the hold %q can be used", got)
+	}
+	w.View(w.Division, func(v *service.View) error {
+		used, err := federation.ReadToken(v, "one") // Its answer may be asked for again.
+		if string(used.Answer) != "answer" {
+			t.Errorf("the used one: %+v", used)
+		}
+		return err
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTheParentIsKept(t *testing.T) {
 	w := world(t)
 	city := division.Ref{Level: division.City, Code: "511600"}

@@ -64,7 +64,8 @@ type ChildStatus struct {
 	Since     time.Time        `json:"since"`
 	Confirmed *time.Time       `json:"confirmed"` // Its figures are as of then; null: nothing was received yet.
 	Age       *int64           `json:"age_s"`
-	Silent    bool             `json:"silent"` // It has not been heard of as it should.
+	Silent    bool             `json:"silent"`    // It has not been heard of as it should.
+	Connected bool             `json:"connected"` // One of this division's nodes has a line to it.
 }
 
 // ChildTokenStatus is about a token that was not used yet; the token itself is not kept.
@@ -93,6 +94,10 @@ type ParentStatus struct {
 	DNSName  string       `json:"dns_name"`  // Of this division, along the tree.
 	NotAfter time.Time    `json:"not_after"` // End of the certificate of this division's authority.
 	Held     bool         `json:"held"`      // Two show the parent's identity; nothing is taken from it.
+	// Connected says that one of this division's nodes has a line to the parent, Here that it
+	// is this one.
+	Connected bool `json:"connected"`
+	Here      bool `json:"here"`
 }
 
 // enrolAdmin adds the verbs of enrolment to what the admin socket serves.
@@ -220,6 +225,12 @@ func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
 		}
 		return nil
 	})
+	if l := n.wire(); err == nil && len(list.Children) > 0 && l != nil {
+		others := l.ofOthers(ctx)
+		for i, c := range list.Children {
+			list.Children[i].Connected = l.leaf.Connected(c.Ref) || len(others[c.Ref]) > 0
+		}
+	}
 	return list, err
 }
 
@@ -247,6 +258,10 @@ func (n *Node) parentStatus(ctx context.Context) (ParentStatus, error) {
 			Fixed: p.Fixed, DNSName: named.DNS(), NotAfter: chain[0].NotAfter, Held: held}
 		return err
 	})
+	if l := n.wire(); err == nil && s.Enrolled && l != nil {
+		s.Here = l.leaf.Connected(s.Ref)
+		s.Connected = s.Here || len(l.ofOthers(ctx)[s.Ref]) > 0
+	}
 	return s, err
 }
 

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,8 +23,8 @@ import (
 )
 
 const (
-	// askLinesEvery is how soon the division's leader learns that another of its nodes has
-	// lost or found a line.
+	// askLinesEvery is how soon a node that leads a database learns that another one has lost
+	// or found a line.
 	askLinesEvery = time.Second
 	// askLinesPatience bounds that question.
 	askLinesPatience = 2 * time.Second
@@ -103,11 +105,8 @@ func (l *lines) wake() {
 	l.changed = make(chan struct{})
 }
 
-// run passes on what this node's lines do and, while it leads the division, asks the
-// other nodes for theirs.
-func (l *lines) run(ctx context.Context) error {
-	tick := time.NewTicker(askLinesEvery)
-	defer tick.Stop()
+// follow passes on what this node's lines do.
+func (l *lines) follow(ctx context.Context) error {
 	for {
 		changed := l.leaf.Changed()
 		select {
@@ -117,16 +116,44 @@ func (l *lines) run(ctx context.Context) error {
 			l.mu.Lock()
 			l.wake()
 			l.mu.Unlock()
-		case <-tick.C:
-			if db := l.node.division(); db != nil && db.IsLeader() {
-				l.askOthers(ctx)
-			}
 		}
 	}
 }
 
-// askOthers learns which lines the division's other nodes have.
-func (l *lines) askOthers(ctx context.Context) {
+// ask learns which lines the division's other nodes have, while this node leads a database:
+// what waits for a line runs where its database is led.
+func (l *lines) ask(ctx context.Context) error {
+	tick := time.NewTicker(askLinesEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		var via map[division.Ref][]replication.NodeID
+		if l.node.leads() {
+			via = l.ofOthers(ctx)
+		}
+		l.mu.Lock()
+		if !maps.EqualFunc(via, l.via, slices.Equal) {
+			l.via = via
+			l.wake()
+		}
+		l.mu.Unlock()
+	}
+}
+
+// leads reports whether this node leads any database.
+func (n *Node) leads() bool {
+	return slices.ContainsFunc(n.engine.Databases(), func(id replication.DatabaseID) bool {
+		db, ok := n.engine.DB(id)
+		return ok && db.IsLeader()
+	})
+}
+
+// ofOthers asks the division's other nodes which lines they have.
+func (l *lines) ofOthers(ctx context.Context) map[division.Ref][]replication.NodeID {
 	ctx, cancel := context.WithTimeout(ctx, askLinesPatience)
 	defer cancel()
 	via := map[division.Ref][]replication.NodeID{}
@@ -149,17 +176,10 @@ func (l *lines) askOthers(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	same := len(via) == len(l.via)
-	for r := range via {
-		slices.Sort(via[r])
-		same = same && slices.Equal(via[r], l.via[r])
+	for _, nodes := range via {
+		slices.Sort(nodes)
 	}
-	if !same {
-		l.via = via
-		l.wake()
-	}
+	return via
 }
 
 func (n *Node) linesOf(ctx context.Context, other replication.NodeID) (refs []division.Ref, err error) {
@@ -201,19 +221,39 @@ func (n *Node) serveLine(rw http.ResponseWriter, r *http.Request) {
 		answerHop(rw, nil, fmt.Errorf("read the request: %w", err))
 		return
 	}
-	out, err := l.leaf.Call(r.Context(), to, r.URL.Query().Get("kind"), body)
+	ctx, cancel := waits(r)
+	defer cancel()
+	out, err := l.leaf.Call(ctx, to, r.URL.Query().Get("kind"), body)
 	answerHop(rw, out, err)
 }
 
 // hopError is how an error crosses the node port.
 type hopError struct {
-	Unreachable bool           `json:"unreachable,omitempty"`
-	Retry       bool           `json:"retry,omitempty"` // Not applied: this node does not lead.
-	Code        service.Code   `json:"code,omitempty"`
-	Reason      string         `json:"reason,omitempty"`
-	Params      map[string]any `json:"params,omitempty"`
-	Text        string         `json:"text,omitempty"`
+	Unreachable bool              `json:"unreachable,omitempty"`
+	Retry       bool              `json:"retry,omitempty"` // Not applied: this node does not lead.
+	Late        bool              `json:"late,omitempty"`  // There was no answer in time.
+	Code        service.Code      `json:"code,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Params      map[string]any    `json:"params,omitempty"`
+	Fields      map[string]string `json:"fields,omitempty"`
+	Text        string            `json:"text,omitempty"`
 }
+
+// waitHeader says for how many milliseconds the other node waits for the answer: a
+// connection tells that it has given up, but not for how long it will not.
+const waitHeader = "Tongban-Wait"
+
+// waits is the context of a request of another node, which ends when that one gives up.
+func waits(r *http.Request) (context.Context, context.CancelFunc) {
+	ms, err := strconv.ParseInt(r.Header.Get(waitHeader), 10, 64)
+	if err != nil || ms <= 0 || ms > maxWait.Milliseconds() {
+		ms = maxWait.Milliseconds()
+	}
+	return context.WithTimeout(r.Context(), time.Duration(ms)*time.Millisecond)
+}
+
+// maxWait is how long a neighbour is waited for at most: as long as package leaf does.
+const maxWait = 5 * time.Minute
 
 func answerHop(rw http.ResponseWriter, out []byte, err error) {
 	var refusal *service.Error
@@ -226,9 +266,9 @@ func answerHop(rw http.ResponseWriter, out []byte, err error) {
 	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrOverloaded):
 		writeJSON(rw, http.StatusBadGateway, hopError{Retry: true})
 	case errors.As(err, &refusal):
-		writeJSON(rw, http.StatusBadGateway, hopError{Code: refusal.Code, Reason: refusal.Reason, Params: refusal.Params})
+		writeJSON(rw, http.StatusBadGateway, hopError{Code: refusal.Code, Reason: refusal.Reason, Params: refusal.Params, Fields: refusal.Fields})
 	default:
-		writeJSON(rw, http.StatusBadGateway, hopError{Text: err.Error()})
+		writeJSON(rw, http.StatusBadGateway, hopError{Late: errors.Is(err, context.DeadlineExceeded), Text: err.Error()})
 	}
 }
 
@@ -242,6 +282,9 @@ func (n *Node) send(ctx context.Context, to replication.NodeID, path string, bod
 	if err != nil {
 		return nil, err
 	}
+	if end, ok := ctx.Deadline(); ok {
+		r.Header.Set(waitHeader, strconv.FormatInt(max(1, time.Until(end).Milliseconds()), 10))
+	}
 	response, err := n.Forward(ctx, to, r)
 	if errors.Is(err, errUnreachable) {
 		return nil, federation.ErrUnreachable
@@ -254,19 +297,27 @@ func (n *Node) send(ctx context.Context, to replication.NodeID, path string, bod
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of node %s: %w", to, err)
 	}
-	if response.StatusCode == http.StatusOK {
+	return readHop(to, response.StatusCode, out)
+}
+
+// readHop undoes answerHop.
+func readHop(to replication.NodeID, status int, out []byte) ([]byte, error) {
+	if status == http.StatusOK {
 		return out, nil
 	}
 	var e hopError
 	switch err := json.Unmarshal(out, &e); {
 	case err != nil:
-		return nil, fmt.Errorf("node %s answers %s", to, response.Status)
+		return nil, fmt.Errorf("node %s answers with status %d", to, status)
 	case e.Unreachable:
 		return nil, federation.ErrUnreachable
 	case e.Retry:
 		return nil, errElsewhere
 	case e.Reason != "":
-		return nil, &service.Error{Code: e.Code, Reason: e.Reason, Params: e.Params}
+		return nil, &service.Error{Code: e.Code, Reason: e.Reason, Params: e.Params, Fields: e.Fields}
+	}
+	if e.Late {
+		return nil, fmt.Errorf("node %s: %s: %w", to, e.Text, context.DeadlineExceeded)
 	}
 	return nil, fmt.Errorf("node %s: %s", to, e.Text)
 }

@@ -76,6 +76,7 @@ type Node struct {
 
 	linesOpen chan struct{} // Closed when lines is set.
 	fed       *federation.Federation
+	shown     shown
 }
 
 // New checks configuration, keys, folder, disk and clock, and returns a node that can

@@ -1,10 +1,7 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -81,40 +78,14 @@ func (n *Node) openLines() error {
 	n.lines = l
 	n.mu.Unlock()
 	close(n.linesOpen)
-	n.spawn(l.run)
+	n.spawn(l.follow)
+	n.spawn(l.ask)
 	n.spawn(n.followParent)
+	n.spawn(n.followChildren)
 	return nil
 }
 
 func (n *Node) closeLines(context.Context) error { return n.wire().leaf.Close() }
-
-// authorizeChild says which child a line belongs to whose certificate was verified. A
-// child that is held may connect: it is told why its rows are refused.
-func (n *Node) authorizeChild(s tls.ConnectionState) (division.Ref, error) {
-	ref, _, err := trust.PeerDivision(s)
-	if err != nil {
-		return ref, err
-	}
-	shown, err := trust.PeerAuthority(s)
-	if err != nil {
-		return ref, err
-	}
-	err = n.division().View(context.Background(), replication.Local, func(v *service.View) error {
-		child, err := federation.ReadChild(v, ref)
-		if errors.Is(err, replication.ErrNoRows) {
-			return fmt.Errorf("%s is no child of this division; it enrols with `tongban enrol`", ref)
-		}
-		if err != nil {
-			return err
-		}
-		entered, err := x509.ParseCertificate(child.CA)
-		if err == nil && !bytes.Equal(entered.RawSubjectPublicKeyInfo, shown.RawSubjectPublicKeyInfo) {
-			err = fmt.Errorf("%s shows another authority than it was enrolled with", ref)
-		}
-		return err
-	})
-	return ref, err
-}
 
 // parentLine is how the parent's nodes are reached.
 func (n *Node) parentLine(p federation.Parent) (*leaf.Parent, error) {
@@ -265,9 +236,11 @@ func (n *Node) serveNeighbour(rw http.ResponseWriter, r *http.Request) {
 		answerHop(rw, nil, replication.ErrNotLeader)
 		return
 	}
-	wait, cancel := context.WithTimeout(r.Context(), leaderPatience)
+	ctx, end := waits(r)
+	defer end()
+	wait, cancel := context.WithTimeout(ctx, leaderPatience)
 	defer cancel()
-	out, err := n.serveHere(r.Context(), wait, id, q.Get("kind"), from, body)
+	out, err := n.serveHere(ctx, wait, id, q.Get("kind"), from, body)
 	if errors.Is(err, errElsewhere) {
 		err = replication.ErrNotLeader
 	}
