@@ -100,3 +100,18 @@ func TestOnlyTestsUseTheDatabaseWithoutRaft(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingRunsAMutant: a mutant lacks a safeguard, for the simulation to notice.
+func TestNothingRunsAMutant(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || s.dir == "federation" || s.dir == "internal/simulate" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && strings.HasPrefix(id.Name, "Mutant") {
+				t.Errorf("%s: %s is for internal/simulate alone", s.fset.Position(id.Pos()), id.Name)
+			}
+			return true
+		})
+	}
+}

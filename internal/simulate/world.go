@@ -212,12 +212,13 @@ func work(ctx context.Context, w service.Worker, env service.Env) {
 }
 
 func (d *Division) federation(self division.Ref) *federation.Federation {
+	services := d.w.o.Definitions
 	return federation.New(federation.Options{
 		Self: self, Site: service.Site{Code: string(self.Code), Level: self.Level.String(), Name: self.String()},
 		Division:    func() *service.DB { return d.DB },
 		Tenants:     d.tenants,
 		Database:    d.database,
-		Definitions: func() []service.Definition { return d.w.o.Definitions },
+		Definitions: func() []service.Definition { return services },
 		Wire:        end{d.w.Wire, self}, Letters: letters{self},
 		Web:  func() string { return "https://" + string(self.Code) + ".example" },
 		Lead: d.serve, Log: d.w.o.Log, Beat: d.w.o.Beat, Mutant: d.w.o.Mutant,
@@ -262,6 +263,14 @@ func (d *Division) Restart() {
 	defer func() { <-d.life }()
 	d.Stop()
 	d.Start()
+}
+
+// Upgrade restarts every division with other services, as a newer program would.
+func (w *World) Upgrade(defs []service.Definition) {
+	w.o.Definitions = defs
+	for _, p := range w.Tree {
+		w.Divisions[p.Ref].Restart()
+	}
 }
 
 // Backup copies the division's database as it is now.
