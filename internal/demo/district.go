@@ -214,10 +214,12 @@ func (d *District) Run(ctx context.Context, nodes ...*Node) error {
 func (d *District) label(n *Node) string { return string(d.Division.Code) + "/" + n.Name }
 
 // PID is the process id of a node.
-func (d *District) PID(n *Node) int {
+func (d *District) PID(n *Node) int { return d.processOf(n).pid() }
+
+func (d *District) processOf(n *Node) *process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return n.proc.pid()
+	return n.proc
 }
 
 // errNoNode: all boxes of a division are dead.
@@ -241,18 +243,12 @@ func (d *District) Running() []*Node {
 
 // Kill ends a node's process at once (SIGKILL).
 func (d *District) Kill(n *Node) {
-	d.mu.Lock()
-	p := n.proc
-	d.mu.Unlock()
-	p.kill()
+	d.processOf(n).kill()
 }
 
 // StopNode stops a node's process in good order.
 func (d *District) StopNode(n *Node) error {
-	d.mu.Lock()
-	p := n.proc
-	d.mu.Unlock()
-	return p.stop()
+	return d.processOf(n).stop()
 }
 
 // Stop stops the processes of all nodes in good order, at the same time.

@@ -303,7 +303,7 @@ func (d *District) stopLeaderLast(ctx context.Context) error {
 	var others []*process
 	for _, n := range d.Nodes {
 		if n.Name != leader {
-			others = append(others, n.proc)
+			others = append(others, d.processOf(n))
 		}
 	}
 	if err := stopAll(others); err != nil {

@@ -91,14 +91,16 @@
     set(c.level, t("level." + d.level));
     set(c.name, zh ? d.name : d.english);
     set(c.code, d.code);
-    const f = d.figures, silent = f ? (f.children ?? []).filter((x) => x.silent) : [];
+    const f = d.figures, place = (x) => s.divisions.findIndex((d) => d.code === x.code);
+    const children = f ? (f.children ?? []).toSorted((a, b) => place(a) - place(b)) : [];
+    const silent = children.filter((x) => x.silent);
     set(c.big, f ? number(f.decided) : "–");
     set(c.unit, t("decided"));
     set(c.applied, f ? t("applied", {n: number(f.applied)}) : "");
     set(c.age, d.mute ? (f ? t("mute", {age: age(d.mute)}) : t("mute_never")) : f ? t("as_of", {at: clock(f.age), age: age(f.age)}) : t("never"));
     set(c.old, silent.length ? t("old", {who: silent.map((x) => named(s, x.code)).join(zh ? "、" : ", ")}) : "");
     c.old.hidden = !silent.length;
-    list(c.parts, f && (f.children ?? []).length > 1 ? f.children.map((x) => ({cls: x.silent || x.age > old ? "silent" : "",
+    list(c.parts, children.length > 1 ? children.map((x) => ({cls: x.silent || x.age > old ? "silent" : "",
       text: x.known ? t("from_child", {who: named(s, x.code), n: number(x.decided), age: age(x.age)}) : named(s, x.code) + " " + t("never")})) : []);
     c.e.classList.toggle("stale", silent.length > 0 || Boolean(f) && f.age > old);
     c.e.classList.toggle("mute", d.mute > 0);
