@@ -191,8 +191,11 @@ func (a *admission) enter(tx *service.Tx, r join.Request) error {
 }
 
 func ledgerRow(n replication.NodeID, c *x509.Certificate) tenancy.Certificate {
-	return tenancy.Certificate{Serial: c.SerialNumber.Text(16), Node: n, NotAfter: c.NotAfter, DER: c.Raw}
+	return tenancy.Certificate{Serial: serialOf(c), Node: n, NotAfter: c.NotAfter, DER: c.Raw}
 }
+
+// serialOf is a certificate's serial number as the ledger has it.
+func serialOf(c *x509.Certificate) string { return c.SerialNumber.Text(16) }
 
 func (n *Node) answer(a *admission) join.Answer {
 	self := peerFrom(a.node)

@@ -29,7 +29,8 @@ const (
 )
 
 type certifyOrder struct {
-	CSR []byte `json:"csr"` // DER; for the name of the node that asks, and no other.
+	CSR   []byte `json:"csr"`   // DER; for the name of the node that asks, and no other.
+	Shown string `json:"shown"` // Serial number of the certificate that it shows.
 }
 
 type certifyAnswer struct {
@@ -57,7 +58,7 @@ func (n *Node) certify(ctx context.Context, from replication.NodeID, in json.Raw
 			return nil, err
 		}
 		err = n.division().Update(ctx, func(tx *service.Tx) error {
-			return enterCertificate(tx, from, cert, authority.Division)
+			return enterCertificate(tx, from, o.Shown, cert, authority.Division)
 		})
 		if errors.Is(err, errMoved) {
 			continue
@@ -70,7 +71,7 @@ func (n *Node) certify(ctx context.Context, from replication.NodeID, in json.Raw
 	return nil, errNotYet
 }
 
-func enterCertificate(tx *service.Tx, n replication.NodeID, cert *x509.Certificate, as trust.Division) error {
+func enterCertificate(tx *service.Tx, n replication.NodeID, shown string, cert *x509.Certificate, as trust.Division) error {
 	chain, err := chainOf(tx)
 	if err != nil {
 		return err
@@ -89,6 +90,9 @@ func enterCertificate(tx *service.Tx, n replication.NodeID, cert *x509.Certifica
 	for _, one := range nodes {
 		if one.ID != n {
 			continue
+		}
+		if err := tenancy.NoteShown(tx, n, shown); err != nil {
+			return err
 		}
 		if err := tenancy.RecordCertificate(tx, ledgerRow(n, cert)); err != nil {
 			return err
@@ -205,6 +209,6 @@ func (n *Node) keepCertificate(ctx context.Context) error {
 // askCertificate has the division's leader issue a certificate.
 func (n *Node) askCertificate(ctx context.Context, csr []byte) ([]byte, error) {
 	var a certifyAnswer
-	err := n.command(ctx, orderCertify, certifyOrder{CSR: csr}, &a)
+	err := n.command(ctx, orderCertify, certifyOrder{CSR: csr, Shown: serialOf(n.keys.TLS().Leaf)}, &a)
 	return a.Certificate, err
 }

@@ -118,6 +118,40 @@ func TestTwoNodesThatRenewedLetTheThirdBackIn(t *testing.T) {
 	c.Token(1)
 }
 
+// TestANodeThatCannotStoreItsCertificatesIsStillBelieved: the disk is full or the answers get
+// lost, and each further try must not take the place of the certificate that it shows.
+func TestANodeThatCannotStoreItsCertificatesIsStillBelieved(t *testing.T) {
+	var mu sync.Mutex
+	nodes := map[string]*node.Node{}
+	c := nodetest.Division(t, 2, nodetest.Admin(func(n *node.Node, _ *http.ServeMux) {
+		mu.Lock()
+		defer mu.Unlock()
+		nodes[string(n.Config().Node)] = n
+	}))
+	var serial string
+	c.Await("the second node shows a certificate that it obtained", func() bool {
+		first, err := trust.Load(c.Config(1).Data, trust.Division{Code: c.Code, Level: "county"}, c.Config(1).Node)
+		cert := c.Certificate(1)
+		if err != nil || cert == nil || cert.Equal(first.Certificate) {
+			return false
+		}
+		serial = cert.SerialNumber.String()
+		return true
+	})
+	mu.Lock()
+	second := nodes["n2"]
+	mu.Unlock()
+	for range 6 {
+		must(t, second.AskCertificate(t.Context()))
+	}
+	c.Restart(1)
+	c.AwaitReady(1)
+	if got := c.Certificate(1).SerialNumber.String(); got != serial {
+		t.Fatalf("the node shows another certificate after its restart (%s, not %s): this tests nothing", got, serial)
+	}
+	c.Token(1) // A write through it: its leader, or its follower, believes it.
+}
+
 // TestADivisionThatIsEnrolledGetsCertificatesOfItsNewName gives the division a parent.
 func TestADivisionThatIsEnrolledGetsCertificatesOfItsNewName(t *testing.T) {
 	var mu sync.Mutex

@@ -212,9 +212,10 @@ func ReadNodes(q service.Querier) ([]Node, error) {
 	return list, rows.Err()
 }
 
-// readCertificates returns the fingerprints of each node's newest certificates.
+// readCertificates returns the fingerprints of each node's newest certificates, as they were
+// issued or last shown.
 func readCertificates(q service.Querier) (map[string][]string, error) {
-	rows, err := q.Query(`SELECT node, der FROM tenancy_certificate ORDER BY node, issued DESC, serial`)
+	rows, err := q.Query(`SELECT node, der FROM tenancy_certificate ORDER BY node, max(issued, coalesce(shown, 0)) DESC, serial`)
 	if err != nil {
 		return nil, err
 	}
@@ -324,9 +325,22 @@ type Certificate struct {
 	DER      []byte
 }
 
-// RecordCertificate enters an issued certificate in the ledger; from then on the node is
+// NoteShown keeps the certificate believed that a node shows while it asks for another: one
+// that it never gets, or cannot store, must not take the place of that.
+func NoteShown(tx *service.Tx, n replication.NodeID, serial string) error {
+	if err := tx.Exec(`UPDATE tenancy_certificate SET shown = ? WHERE node = ? AND serial = ?`, tx.Now(), string(n), serial); err != nil {
+		return fmt.Errorf("note which certificate node %s shows: %w", n, err)
+	}
+	return nil
+}
+
+// RecordCertificate enters an issued certificate in the ledger, and takes out those whose
+// time is over, which prove nothing any more; from then on the node is
 // believed by it.
 func RecordCertificate(tx *service.Tx, c Certificate) error {
+	if err := tx.Exec(`DELETE FROM tenancy_certificate WHERE not_after < ?`, tx.Now()); err != nil {
+		return fmt.Errorf("forget certificates whose time is over: %w", err)
+	}
 	if err := tx.Exec(`INSERT INTO tenancy_certificate (serial, node, not_after, issued, der) VALUES (?, ?, ?, ?, ?)`,
 		c.Serial, string(c.Node), c.NotAfter, tx.Now(), c.DER); err != nil {
 		return fmt.Errorf("enter a certificate of node %s: %w", c.Node, err)
