@@ -33,9 +33,10 @@ check: ## gofmt, vet, staticcheck, the repository's own rules
 test: check ## every test, as an ordinary user; ends with what could not run and why
 	@$(GO) test -json -timeout 12m $(PKGS) | $(GO) run ./internal/repo/report $(REPORT)
 
-bench: build ## measure; docs/BENCH.md says what the figures mean
-	@exec $(BIN) bench $(if $(ITEMS),--items $(ITEMS))
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./replication/... ./division/... ./service/...
+bench: build ## measure; docs/BENCH.md says what the figures mean [BENCH=district or federation]
+	@exec $(BIN) bench $(demo_items) $(if $(BENCH),--only $(BENCH))
+	$(if $(filter federation,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./replication/... ./division/... ./service/...)
+	$(if $(filter district,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./federation/...)
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...

@@ -1,5 +1,7 @@
 // Package bench measures a district of three processes on this machine: what its people
-// and its operator would wait for, and what its boxes need.
+// and its operator would wait for, and what its boxes need; and the lines between a city
+// and two districts: how fast they drain, what they cost while nothing happens, and that a
+// poor one converges.
 //
 // Nodes and load share the machine, so that the figures are a floor for three boxes of its
 // kind; what they mean is in docs/BENCH.md. The parts alone are measured by the Go
@@ -7,6 +9,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +21,17 @@ import (
 
 // Options say what is measured. A zero field takes the default stated beside it.
 type Options struct {
+	Only     string         // OnlyDistrict or OnlyFederation; empty: both.
 	Items    string         // File of items; empty: the demonstration catalog.
 	For      time.Duration  // 5 s: of each load.
 	Idle     time.Duration  // 10 s: of watching nodes that do nothing.
 	Clients  []int          // 1, 16, 64.
-	Profile  string         // File for a CPU profile of the leader under the last load on one tenant; empty: none.
+	IdleLine time.Duration  // 2 min: of watching lines on which nothing happens.
+	Rows     int            // 20,000: made while a line is cut, and drained.
+	Seed     uint64         // Of the slow line's losses; 0: a random one.
+	Patience time.Duration  // 3 min: for whatever a line that is not slow has to bring.
+	Profile  string         // File for a CPU profile: of the leader under the last load on one tenant, or, with OnlyFederation, of the parent in the first drain; empty: none.
+	Binary   string         // The running program.
 	Keep     bool           // Leave the folder with data and logs.
 	Progress *demo.Progress // Says nothing.
 }
@@ -31,12 +40,20 @@ type Options struct {
 type Report struct {
 	Machine Machine `json:"machine"`
 	Binary  int64   `json:"binary_bytes"`
-	Tenants Tenants `json:"tenants"`
-	Import  Import  `json:"import"`
-	Idle    []Idle  `json:"idle"`
-	Loads   []Load  `json:"loads"`
-	Restart Restart `json:"restart"`
+	Tenants Tenants `json:"tenants,omitzero"`
+	Import  Import  `json:"import,omitzero"`
+	Idle    []Idle  `json:"idle,omitempty"`
+	Loads   []Load  `json:"loads,omitempty"`
+	Restart Restart `json:"restart,omitzero"`
+
+	Federation *Federation `json:"federation,omitempty"`
 }
+
+// Values of Options.Only.
+const (
+	OnlyDistrict   = "district"
+	OnlyFederation = "federation"
+)
 
 // Tenants is the creation of all departments, several at once, until their databases are
 // on all nodes.
@@ -61,16 +78,25 @@ type Restart struct {
 	Entries         uint64  `json:"entries"`           // In the node's raft logs.
 }
 
-// Run measures, and writes nothing but progress.
-func Run(ctx context.Context, o Options) (r Report, err error) {
-	if o.For == 0 {
-		o.For = 5 * time.Second
-	}
-	if o.Idle == 0 {
-		o.Idle = 10 * time.Second
-	}
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() Options {
+	o.For = cmp.Or(o.For, 5*time.Second)
+	o.Idle = cmp.Or(o.Idle, 10*time.Second)
+	o.IdleLine = cmp.Or(o.IdleLine, 2*time.Minute)
+	o.Rows = cmp.Or(o.Rows, 20_000)
+	o.Patience = cmp.Or(o.Patience, 3*time.Minute)
 	if len(o.Clients) == 0 {
 		o.Clients = []int{1, 16, 64}
+	}
+	return o
+}
+
+// Run measures, and writes nothing but progress. The Report is as far as it got when there
+// is an error.
+func Run(ctx context.Context, o Options) (r Report, err error) {
+	o = o.withDefaults()
+	if o.Only != "" && o.Only != OnlyDistrict && o.Only != OnlyFederation {
+		return r, fmt.Errorf("there is nothing called %q to measure; say %s or %s", o.Only, OnlyDistrict, OnlyFederation)
 	}
 	r.Machine = thisMachine()
 	if r.Binary, err = binarySize(); err != nil {
@@ -80,22 +106,35 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	d, err := demo.Start(ctx, demo.Setting{Keep: o.Keep, Progress: o.Progress})
+	if o.Only != OnlyFederation {
+		err = runDistrict(ctx, o, c, &r)
+	}
+	if err == nil && o.Only != OnlyDistrict {
+		if o.Only == "" {
+			o.Profile = "" // It has the leader's.
+		}
+		r.Federation, err = runFederation(ctx, o, c)
+	}
+	if ctx.Err() != nil {
+		err = demo.ErrInterrupted
+	}
+	return r, err
+}
+
+// runDistrict measures a district of three nodes.
+func runDistrict(ctx context.Context, o Options, c demo.Catalog, r *Report) (err error) {
+	d, err := demo.Start(ctx, demo.Setting{Binary: o.Binary, Keep: o.Keep, Progress: o.Progress})
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer func() { err = errors.Join(err, d.Close(o.Keep)) }()
-	b := &bench{o: o, d: d, catalog: c, report: &r}
+	b := &bench{o: o, d: d, catalog: c, report: r}
 	for _, step := range []func(context.Context) error{b.fill, b.idle, b.loads, b.restart} {
-		err := step(ctx)
-		if ctx.Err() != nil {
-			return r, demo.ErrInterrupted
-		}
-		if err != nil {
-			return r, err
+		if err := step(ctx); err != nil {
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // bench is a measurement on its way.

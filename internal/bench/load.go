@@ -52,7 +52,13 @@ func (b *bench) loads(ctx context.Context) error {
 		for _, clients := range b.o.Clients {
 			profiled := func(context.Context) error { return nil }
 			if b.o.Profile != "" && target.tenants == 1 && clients == last {
-				profiled = func(ctx context.Context) error { return b.profile(ctx, one[0].Tenant) }
+				profiled = func(ctx context.Context) error {
+					n, err := b.leaderOf(ctx, tenancy.MainDatabase(one[0].Tenant))
+					if err != nil {
+						return err
+					}
+					return profile(ctx, n, b.o.For, b.o.Profile)
+				}
 			}
 			l, err := b.load(ctx, target.offers, clients, profiled)
 			if err != nil {
@@ -113,19 +119,15 @@ func percentile(sorted []time.Duration, share float64) float64 {
 	return float64(sorted[min(max(rank, 1), len(sorted))-1]) / float64(time.Millisecond)
 }
 
-// profile writes a CPU profile of the node that leads the tenant, taken while the load runs.
-func (b *bench) profile(ctx context.Context, tenant string) error {
-	n, err := b.leaderOf(ctx, tenancy.MainDatabase(tenant))
-	if err != nil {
-		return err
-	}
+// profile writes a CPU profile of a node in the time that follows.
+func profile(ctx context.Context, n *demo.Node, length time.Duration, file string) error {
 	socket, _ := n.Config.AdminSocket()
 	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
 	defer c.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		fmt.Sprintf("http://node/node/profile?seconds=%d", max(1, int(b.o.For.Seconds()))), nil)
+		fmt.Sprintf("http://node/node/profile?seconds=%d", max(1, int(length.Seconds()))), nil)
 	if err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (b *bench) profile(ctx context.Context, tenant string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("profile node %s: %s", n.Name, response.Status)
 	}
-	f, err := os.Create(b.o.Profile)
+	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("write the profile: %w", err)
 	}
