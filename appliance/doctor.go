@@ -69,6 +69,7 @@ type DoctorOptions struct {
 	Memory func() (available, total uint64, err error)     // /proc/meminfo.
 	Sync   func(dir string) (time.Duration, error)         // Writes and syncs a small file.
 	Ask    func(ctx context.Context, s *node.Status) error // The node's admin socket.
+	Tree   func(ctx context.Context, t *Tree) error        // Likewise.
 }
 
 func (o DoctorOptions) withDefaults() DoctorOptions {
@@ -100,6 +101,9 @@ type patient struct {
 	keys   *trust.Keys
 	status *node.Status // Nil: the node does not answer.
 	asked  error        // Why.
+
+	tree      *Tree // Nil: the node does not answer.
+	treeAsked error // Why.
 }
 
 // examination is one check. Those after the first need a configuration.
@@ -127,6 +131,10 @@ var examinations = [...]examination{
 	{"peers", (*patient).checkPeers},
 	{"leaders", (*patient).checkLeaders},
 	{"replicas", (*patient).checkReplicas},
+	{"parent", (*patient).checkParent},
+	{"children", (*patient).checkChildren},
+	{"tree name", (*patient).checkTreeName},
+	{"link port", (*patient).checkLinkPort},
 	{"database files", (*patient).checkFiles},
 	{"backup", (*patient).checkBackup},
 	{"open files", (*patient).checkOpenFiles},
@@ -172,15 +180,23 @@ func found(s State, fix, format string, args ...any) Check {
 
 // ask asks the running node for its status.
 func (p *patient) ask(ctx context.Context) {
-	ask := p.o.Ask
+	c := client.New(p.cfg)
+	defer c.Close()
+	ask, tree := p.o.Ask, p.o.Tree
 	if ask == nil {
-		c := client.New(p.cfg)
-		defer c.Close()
 		ask = func(ctx context.Context, s *node.Status) error { return c.Get(ctx, "/node/status", s) }
 	}
+	if tree == nil {
+		tree = func(ctx context.Context, t *Tree) error { return askTree(ctx, c, t) }
+	}
 	var s node.Status
-	if p.asked = ask(ctx, &s); p.asked == nil {
-		p.status = &s
+	if p.asked = ask(ctx, &s); p.asked != nil {
+		return
+	}
+	p.status = &s
+	var t Tree
+	if p.treeAsked = tree(ctx, &t); p.treeAsked == nil {
+		p.tree = &t
 	}
 }
 

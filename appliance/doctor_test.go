@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -74,6 +75,12 @@ func (s *sick) running(change func(st *node.Status)) {
 		change(st)
 		return nil
 	}
+	s.inTree(func(*Tree) {})
+}
+
+// inTree has the running node say how it stands in the tree: nobody above or below it.
+func (s *sick) inTree(change func(t *Tree)) {
+	s.o.Tree = func(_ context.Context, t *Tree) error { change(t); return nil }
 }
 
 const day = 24 * time.Hour
@@ -230,6 +237,7 @@ func TestTheDoctorNamesWhatIsBrokenAndTheCommandThatHelps(t *testing.T) {
 	if len(breakages) < 20 {
 		t.Errorf("only %d breakages", len(breakages))
 	}
+	maps.Copy(breakages, treeBreakages)
 	for name, b := range breakages {
 		t.Run(name, func(t *testing.T) {
 			s := &sick{dir: copyTree(t, source)}
