@@ -24,7 +24,7 @@ var layers = [][]string{
 var edges = map[string][]string{
 	"service/cases": {"service/catalog", "service/statistics"},
 	// It measures the same three processes that the demonstration shows.
-	"internal/bench": {"internal/demo"},
+	"internal/bench": {"internal/demo", "internal/demo/relay"},
 }
 
 func layerOf(dir string) int {
