@@ -12,6 +12,7 @@ import (
 const mutantSeeds = 20
 
 func TestTheSimulationNoticesWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	for _, mutant := range []federation.Mutant{federation.MutantGap, federation.MutantNoProof, federation.MutantNoSweep,
 		federation.MutantNoEpoch, federation.MutantEarly, federation.MutantApart} {
 		t.Run(string(mutant), func(t *testing.T) {

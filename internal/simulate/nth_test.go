@@ -28,6 +28,7 @@ func scenario(s story) {
 
 // Every message of the scenario fails once, in every way.
 func TestNoMessageMayFail(t *testing.T) {
+	t.Parallel()
 	short := tree[:3]
 	messages := 0
 	run(t, 1, short, simulate.Chance{}, func(s story) {
