@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"tongban/division"
@@ -24,6 +25,7 @@ type letters struct {
 	chain      func() ([]*x509.Certificate, error)
 	authority  func() (*trust.Authority, error)
 	recipients func() ([]string, error) // Of the division's nodes.
+	entry      func(division.Ref) (federation.Entry, error)
 }
 
 // letters are those of this node: its keys, and what its replica of the division database
@@ -34,7 +36,16 @@ func (n *Node) letters() (federation.Letters, error) {
 		authority: func() (*trust.Authority, error) {
 			return n.authority(context.Background(), replication.Local)
 		},
-		recipients: n.recipients}, err
+		recipients: n.recipients, entry: n.entry}, err
+}
+
+// entry is what this node's replica of the directory has of a division.
+func (n *Node) entry(of division.Ref) (e federation.Entry, err error) {
+	err = n.division().View(context.Background(), replication.Local, func(v *service.View) error {
+		e, err = federation.ReadEntry(v, of)
+		return err
+	})
+	return e, err
 }
 
 func (n *Node) recipients() (list []string, err error) {
@@ -76,7 +87,23 @@ func (l letters) Open(sealed []byte) (division.Ref, []byte, error) {
 	if err != nil {
 		return division.Ref{}, nil, err
 	}
-	return l.keys.OpenLetter(sealed, l.self, chain[len(chain)-1], l.now())
+	return l.keys.OpenLetter(sealed, l.self, chain[len(chain)-1], l.known, l.now())
+}
+
+// known refuses an authority that is not, or no longer, the one by which the directory has the
+// division: the chain of one that was replaced is good for years.
+func (l letters) known(of division.Ref, authority *x509.Certificate) error {
+	e, err := l.entry(of)
+	if errors.Is(err, federation.ErrNoDivision) {
+		return nil // Its mails stop for that.
+	}
+	if err != nil {
+		return err
+	}
+	if len(e.Chain) == 0 || !sameAuthority(e.Chain[0], authority.Raw) {
+		return fmt.Errorf("%w: the directory has %s by another authority", trust.ErrStranger, of)
+	}
+	return nil
 }
 
 // Sign implements federation.Letters.
@@ -131,6 +158,9 @@ func (l letters) Check(e federation.Entry) error {
 	if ref, err := named[0].Ref(); err != nil || ref != e.Ref || parent != e.Parent {
 		return fmt.Errorf("%w: an entry of %s below %q has the chain of %s below %q", trust.ErrForged, e.Ref, e.Parent, ref, parent)
 	}
+	if len(e.Recipients) > maxRecipients {
+		return fmt.Errorf("the entry of %s has %d keys", e.Ref, len(e.Recipients))
+	}
 	for _, r := range e.Recipients {
 		if _, err := trust.ParseRecipient(r); err != nil {
 			return fmt.Errorf("read a key of %s: %w", e.Ref, err)
@@ -142,6 +172,9 @@ func (l letters) Check(e federation.Entry) error {
 	}
 	return trust.CheckSigned(chain[0], e.Algorithm, trust.ForEntry, text, e.Signature)
 }
+
+// maxRecipients bounds the nodes of a division: each letter to it is sealed to all of them.
+const maxRecipients = 64
 
 // entryText is what an entry's signature is of: its JSON without the signature, with the
 // fields in their order.

@@ -49,6 +49,7 @@ func foundOffice(t *testing.T, parent *office, ref division.Ref) *office {
 		chain:      func() ([]*x509.Certificate, error) { return o.certs, nil },
 		authority:  func() (*trust.Authority, error) { return o.own, nil },
 		recipients: func() ([]string, error) { return []string{id.Recipient().String()}, nil },
+		entry:      func(division.Ref) (federation.Entry, error) { return federation.Entry{}, federation.ErrNoDivision },
 	}
 	return o
 }
@@ -115,6 +116,12 @@ func TestEntriesAreOfTheDivisionThatTheyName(t *testing.T) {
 		"a key added": func(e *federation.Entry) {
 			e.Recipients = append(e.Recipients, sibling.keys.Identity.Recipient().String())
 		},
+		"more keys than boxes": func(e *federation.Entry) {
+			for range maxRecipients {
+				e.Recipients = append(e.Recipients, e.Recipients[0])
+			}
+			e.Signature = resign(t, *e, county)
+		},
 		"no key":                   func(e *federation.Entry) { e.Recipients = nil },
 		"a key that is none":       func(e *federation.Entry) { e.Recipients = []string{"age1"} },
 		"another division's chain": func(e *federation.Entry) { e.Chain = sibling.entry(t).Chain },
@@ -167,5 +174,41 @@ func TestALetterCrossesTheTree(t *testing.T) {
 	}
 	if _, err := county.Seal(federation.Entry{Ref: far.self}, nil); err == nil {
 		t.Error("a letter is sealed to nobody")
+	}
+}
+
+// TestAReplacedAuthorityWritesNoLetters: the box that was lost has the key of the authority and
+// its chain, and both are good for years.
+func TestAReplacedAuthorityWritesNoLetters(t *testing.T) {
+	nation := foundOffice(t, nil, division.Nation)
+	far := foundOffice(t, nation, division.Ref{Level: division.Province, Code: "330000"})
+	ref := division.Ref{Level: division.Province, Code: "510000"}
+	lost, anew := foundOffice(t, nation, ref), foundOffice(t, nation, ref)
+	known := lost.entry(t)
+	far.letters.entry = func(of division.Ref) (federation.Entry, error) {
+		if of != ref {
+			return federation.Entry{}, federation.ErrNoDivision
+		}
+		return known, nil
+	}
+	opens := func(by *office) error {
+		sealed, err := by.Seal(far.entry(t), []byte("a case"))
+		check(t, err)
+		_, _, err = far.Open(sealed)
+		return err
+	}
+	if err := opens(lost); err != nil {
+		t.Errorf("by the authority that the directory has: %v", err)
+	}
+	known = anew.entry(t)
+	if err := opens(lost); !errors.Is(err, trust.ErrStranger) {
+		t.Errorf("by the one that was replaced: %v", err)
+	}
+	if err := opens(anew); err != nil {
+		t.Errorf("by the one that took its place: %v", err)
+	}
+	far.letters.entry = func(division.Ref) (federation.Entry, error) { return federation.Entry{}, errors.New("the disk") }
+	if err := opens(anew); err == nil {
+		t.Error("a letter is opened without the directory")
 	}
 }

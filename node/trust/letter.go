@@ -113,10 +113,14 @@ func (k *Keys) SealLetter(chain []*x509.Certificate, to division.Ref, recipients
 	return Seal(append(append(opened, head...), plain...), recipients...)
 }
 
+// Known says whether an authority's certificate is still that of the division: a chain does
+// not tell that it was replaced.
+type Known func(of division.Ref, authority *x509.Certificate) error
+
 // OpenLetter decrypts a letter to self and checks who signed it: a node of the division that
-// it returns, which the chain ties to the anchor. Errors: ErrNotRecipient, ErrForged,
-// ErrStranger.
-func (k *Keys) OpenLetter(sealed []byte, self division.Ref, anchor *x509.Certificate, now time.Time) (from division.Ref, plain []byte, err error) {
+// it returns, which the chain ties to the anchor. known is asked about its authority; nil:
+// the chain is enough. Errors: ErrNotRecipient, ErrForged, ErrStranger, those of known.
+func (k *Keys) OpenLetter(sealed []byte, self division.Ref, anchor *x509.Certificate, known Known, now time.Time) (from division.Ref, plain []byte, err error) {
 	head, plain, err := openLetter(sealed, k.Identity)
 	if err != nil {
 		return from, nil, err
@@ -135,7 +139,9 @@ func (k *Keys) OpenLetter(sealed []byte, self division.Ref, anchor *x509.Certifi
 	if head.To != self.String() {
 		return from, nil, fmt.Errorf("%w: the letter is to %s", ErrForged, head.To)
 	}
-	from, err = d.Ref()
+	if from, err = d.Ref(); err == nil && known != nil {
+		err = known(from, chain[1])
+	}
 	return from, plain, err
 }
 

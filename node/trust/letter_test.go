@@ -40,27 +40,27 @@ func TestALetterIsReadByItsReceiverAndSignedByItsSender(t *testing.T) {
 	if bytes.Contains(sealed, []byte("geheim")) || bytes.Contains(sealed, []byte("511602")) {
 		t.Error("who carries the letter reads it")
 	}
-	got, plain, err := receiver.OpenLetter(sealed, to, f.nation.Certificate, time.Now())
+	got, plain, err := receiver.OpenLetter(sealed, to, f.nation.Certificate, nil, time.Now())
 	if err != nil || got != from || string(plain) != "geheim" {
 		t.Fatalf("opened %q from %s, %v", plain, got, err)
 	}
-	if _, _, err := sender.OpenLetter(sealed, to, f.nation.Certificate, time.Now()); !errors.Is(err, trust.ErrNotRecipient) {
+	if _, _, err := sender.OpenLetter(sealed, to, f.nation.Certificate, nil, time.Now()); !errors.Is(err, trust.ErrNotRecipient) {
 		t.Errorf("a box that is no recipient says %v", err)
 	}
 	for i := 0; i < len(sealed); i += 1 + i/64 {
 		bad := bytes.Clone(sealed)
 		bad[i] ^= 1
-		if _, plain, err := receiver.OpenLetter(bad, to, f.nation.Certificate, time.Now()); err == nil && string(plain) != "geheim" {
+		if _, plain, err := receiver.OpenLetter(bad, to, f.nation.Certificate, nil, time.Now()); err == nil && string(plain) != "geheim" {
 			t.Fatalf("altered at byte %d it opens as %q", i, plain)
 		}
 	}
-	if _, _, err := receiver.OpenLetter(sealed, mustRef(t, f.sibling.Division), f.nation.Certificate, time.Now()); !errors.Is(err, trust.ErrForged) {
+	if _, _, err := receiver.OpenLetter(sealed, mustRef(t, f.sibling.Division), f.nation.Certificate, nil, time.Now()); !errors.Is(err, trust.ErrForged) {
 		t.Errorf("a letter to another division is taken: %v", err)
 	}
-	if _, _, err := receiver.OpenLetter(sealed, to, grow(t).nation.Certificate, time.Now()); !errors.Is(err, trust.ErrStranger) {
+	if _, _, err := receiver.OpenLetter(sealed, to, grow(t).nation.Certificate, nil, time.Now()); !errors.Is(err, trust.ErrStranger) {
 		t.Errorf("a letter of another tree is taken: %v", err)
 	}
-	if _, _, err := receiver.OpenLetter(sealed, to, f.nation.Certificate, time.Now().Add(trust.CertificateValid)); !errors.Is(err, trust.ErrStranger) {
+	if _, _, err := receiver.OpenLetter(sealed, to, f.nation.Certificate, nil, time.Now().Add(trust.CertificateValid)); !errors.Is(err, trust.ErrStranger) {
 		t.Errorf("a letter of a certificate that is over is taken: %v", err)
 	}
 	if _, err := other.SealLetter(f.county.chain, to, []string{key(receiver)}, nil); err == nil {
@@ -125,7 +125,7 @@ func TestAReceiverCannotPassALetterOnAsAnothers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			forged := forgeLetter(t, thief, sealed, victim, c.change)
-			if from, plain, err := victim.OpenLetter(forged, to, f.nation.Certificate, time.Now()); !errors.Is(err, c.want) {
+			if from, plain, err := victim.OpenLetter(forged, to, f.nation.Certificate, nil, time.Now()); !errors.Is(err, c.want) {
 				t.Errorf("it opens as %q of %s: %v", plain, from, err)
 			}
 		})
@@ -134,7 +134,7 @@ func TestAReceiverCannotPassALetterOnAsAnothers(t *testing.T) {
 	sender.Certificate, sender.Key = server, k
 	sealed, err = sender.SealLetter(f.county.chain, to, []string{victim.Identity.Recipient().String()}, []byte("x"))
 	must(t, err)
-	if _, _, err := victim.OpenLetter(sealed, to, f.nation.Certificate, time.Now()); !errors.Is(err, trust.ErrStranger) {
+	if _, _, err := victim.OpenLetter(sealed, to, f.nation.Certificate, nil, time.Now()); !errors.Is(err, trust.ErrStranger) {
 		t.Errorf("a certificate for servers alone writes letters: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package trust
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -100,6 +101,9 @@ func verifyChild(authority *x509.Certificate, chain []*x509.Certificate, now tim
 		return fmt.Errorf("%w: %w", ErrStranger, err)
 	}
 	d, _, err := nameOf(chain[0])
+	if err == nil && chain[0].IsCA {
+		err = errors.New("it is an authority's certificate, not a node's")
+	}
 	if err == nil && (!d.same(child) || d.DNS() != child.DNS()) {
 		err = fmt.Errorf("%s %s is issued by the authority of %s %s", d.Level, d.DNS(), child.Level, child.DNS())
 	}

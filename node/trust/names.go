@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -142,6 +144,10 @@ func nameOf(cert *x509.Certificate) (Division, replication.NodeID, error) {
 func authorityOf(cert *x509.Certificate) (Division, error) {
 	if !cert.IsCA || !cert.BasicConstraintsValid || cert.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return Division{}, errors.New("it is no authority's certificate")
+	}
+	// Before anything that it has signed is checked: an RSA key of a million bits takes a minute.
+	if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		return Division{}, errors.New("an authority has an ECDSA P-256 key")
 	}
 	if len(cert.URIs) != 1 || len(cert.DNSNames) > 0 {
 		return Division{}, fmt.Errorf("an authority has one URI for a name, not %v", cert.URIs)

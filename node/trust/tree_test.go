@@ -3,13 +3,16 @@ package trust_test
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,7 +159,7 @@ func TestACityIsNotTheCountyOfItsCode(t *testing.T) {
 	k.Key, k.Certificate = key, leaf
 	sealed, err := k.SealLetter(county.chain, mustRef(t, province.Division), []string{k.Identity.Recipient().String()}, []byte("x"))
 	must(t, err)
-	if _, _, err := k.OpenLetter(sealed, mustRef(t, province.Division), f.Certificate, time.Now()); err == nil {
+	if _, _, err := k.OpenLetter(sealed, mustRef(t, province.Division), f.Certificate, nil, time.Now()); err == nil {
 		t.Error("the city's authority writes as the county")
 	}
 	_, serverErr, _ := shake(t, trust.LinkServer(own(box(t, province.Authority, "n1", time.Now()), province.chain), province.Certificate, time.Now),
@@ -285,22 +288,23 @@ func TestAChainIsWholeAndEachLinkIsBelowTheNext(t *testing.T) {
 	other := grow(t)
 	past := func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }
 	for name, chain := range map[string][]*x509.Certificate{
-		"empty":                              nil,
-		"a missing link":                     {f.county.chain[0], f.county.chain[2], f.county.chain[3]},
-		"without the anchor":                 f.county.chain[:3],
-		"another tree of the same names":     other.county.chain,
-		"the parent of another tree":         append(f.county.chain[:1:1], other.city.chain...),
-		"out of order":                       {f.county.chain[0], f.county.chain[2], f.county.chain[1], f.county.chain[3]},
-		"a county certifies another":         under(f.county, f.county.forgeCA(t, f.county.Division.Child("511603", "county"), key, nil))[:5],
-		"a province certifies a grandchild":  under(f.province, f.province.forgeCA(t, f.county.Division, key, nil)),
-		"a city certifies its province":      under(f.city, f.city.forgeCA(t, f.province.Division, key, nil)),
-		"a city certifies another's county":  under(f.city, f.city.forgeCA(t, f.zhejiang.Division.Child("330106", "county"), key, nil)),
-		"a city certifies a city":            under(f.city, f.city.forgeCA(t, f.city.Division.Child("511700", "city"), key, nil)),
-		"a link is over":                     under(f.city, f.city.forgeCA(t, f.county.Division, key, past)),
-		"an unknown critical extension":      under(f.city, f.city.forgeCA(t, f.county.Division, key, critical)),
-		"a link that may not sign":           under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })),
-		"an authority with a second name":    under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) })),
-		"an authority with a name for nodes": under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.DNSNames = []string{f.county.Division.DNS()} })),
+		"empty":                                       nil,
+		"a missing link":                              {f.county.chain[0], f.county.chain[2], f.county.chain[3]},
+		"without the anchor":                          f.county.chain[:3],
+		"another tree of the same names":              other.county.chain,
+		"the parent of another tree":                  append(f.county.chain[:1:1], other.city.chain...),
+		"out of order":                                {f.county.chain[0], f.county.chain[2], f.county.chain[1], f.county.chain[3]},
+		"a county certifies another":                  under(f.county, f.county.forgeCA(t, f.county.Division.Child("511603", "county"), key, nil))[:5],
+		"a province certifies a grandchild":           under(f.province, f.province.forgeCA(t, f.county.Division, key, nil)),
+		"a city certifies its province":               under(f.city, f.city.forgeCA(t, f.province.Division, key, nil)),
+		"a city certifies another's county":           under(f.city, f.city.forgeCA(t, f.zhejiang.Division.Child("330106", "county"), key, nil)),
+		"a city certifies a city":                     under(f.city, f.city.forgeCA(t, f.city.Division.Child("511700", "city"), key, nil)),
+		"a link is over":                              under(f.city, f.city.forgeCA(t, f.county.Division, key, past)),
+		"an unknown critical extension":               under(f.city, f.city.forgeCA(t, f.county.Division, key, critical)),
+		"a link that may not sign":                    under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })),
+		"an authority with a second name":             under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) })),
+		"an authority with a name for nodes":          under(f.city, f.city.forgeCA(t, f.county.Division, key, func(c *x509.Certificate) { c.DNSNames = []string{f.county.Division.DNS()} })),
+		"an RSA key, which could have a million bits": under(f.city, ofRSA(t, f)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if list, err := trust.VerifyChain(chain, f.nation.Certificate, now); !errors.Is(err, trust.ErrStranger) {
@@ -310,6 +314,93 @@ func TestAChainIsWholeAndEachLinkIsBelowTheNext(t *testing.T) {
 	}
 	if _, err := trust.VerifyChain(under(f.city, f.city.forgeCA(t, f.county.Division, key, nil)), f.nation.Certificate, now); err != nil {
 		t.Errorf("the forger's tools make nothing good, so the table proves nothing: %v", err)
+	}
+}
+
+// ofRSA is the county's authority with a key of another kind, certified by its city.
+func ofRSA(t *testing.T, f tree) *x509.Certificate {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	good := f.county.chain[0]
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: good.NotBefore, NotAfter: good.NotAfter, Subject: good.Subject,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, URIs: good.URIs, MaxPathLen: -1}
+	der, err := x509.CreateCertificate(rand.Reader, template, f.city.Certificate, key.Public(), private(t, f.city.Authority))
+	must(t, err)
+	cert, err := x509.ParseCertificate(der)
+	must(t, err)
+	return cert
+}
+
+// TestOddNamesAreNobodys: each is issued by the county's own authority, below whose name it is,
+// or looks as if it were.
+func TestOddNamesAreNobodys(t *testing.T) {
+	f := grow(t)
+	city := box(t, f.city.Authority, "n2", time.Now())
+	server := trust.LinkServer(own(city, f.city.chain), f.city.Certificate, time.Now)
+	uri := func(text string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			u, err := url.Parse(text)
+			must(t, err)
+			c.URIs = []*url.URL{u}
+		}
+	}
+	dns := func(names ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.DNSNames = names }
+	}
+	name := f.county.Division.DNS()
+	both := func(host, node string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			c.DNSNames = []string{node + "." + host}
+			uri("tongban://" + host + "/county/" + node)(c)
+		}
+	}
+	for what, change := range map[string]func(*x509.Certificate){
+		"capitals":                    dns("N1." + strings.ToUpper(name)),
+		"capitals in both":            both(strings.ToUpper(name), "n1"),
+		"a trailing dot":              dns("n1." + name + "."),
+		"a wildcard":                  dns("*." + name),
+		"a wildcard in both":          both(name, "*."+"511602"),
+		"an empty label":              dns("n1.." + name),
+		"no node":                     both(name, ""),
+		"a node with a dot":           both(name, "n1.511602"),
+		"a label that is no code":     both("51160a."+name, "n1"),
+		"a fifth level":               both("511602."+name, "n1"),
+		"an address":                  func(c *x509.Certificate) { c.IPAddresses = []net.IP{{127, 0, 0, 1}} },
+		"an email":                    func(c *x509.Certificate) { c.EmailAddresses = []string{"n1@" + name} },
+		"a second DNS name":           func(c *x509.Certificate) { c.DNSNames = append(c.DNSNames, "n2."+name) },
+		"a second URI":                func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) },
+		"no DNS name":                 dns(),
+		"no URI":                      func(c *x509.Certificate) { c.URIs = nil },
+		"another level":               uri("tongban://" + name + "/city/n1"),
+		"a port":                      uri("tongban://" + name + ":7303/county/n1"),
+		"a user":                      uri("tongban://511600@" + name + "/county/n1"),
+		"a query":                     uri("tongban://" + name + "/county/n1?level=city"),
+		"a fragment":                  uri("tongban://" + name + "/county/n1#city"),
+		"an escape":                   uri("tongban://" + name + "/county/n%31"),
+		"another scheme":              uri("https://" + name + "/county/n1"),
+		"another node in the URI":     uri("tongban://" + name + "/county/n2"),
+		"the nation's name":           both("000000."+trust.Domain, "n1"),
+		"the domain itself":           both(trust.Domain, "n1"),
+		"an unknown critical demand":  critical,
+		"a node that is an authority": func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true },
+	} {
+		t.Run(what, func(t *testing.T) {
+			leaf, key := f.county.forgeNode(t, f.county.Division, change)
+			client := trust.LinkClient(show(key, leaf, f.county.chain[0]), f.city.Certificate, f.city.Division, time.Now)
+			if _, serverErr, _ := shake(t, server, client); !errors.Is(serverErr, trust.ErrStranger) {
+				t.Errorf("the parent lets in a node with %s: %v", what, serverErr)
+			}
+			k := box(t, f.county.Authority, "n1", time.Now())
+			k.Key, k.Certificate = key, leaf
+			sealed, err := k.SealLetter(f.county.chain, mustRef(t, f.city.Division), []string{city.Identity.Recipient().String()}, nil)
+			if err != nil {
+				return // It cannot even be written.
+			}
+			if _, _, err := city.OpenLetter(sealed, mustRef(t, f.city.Division), f.nation.Certificate, nil, time.Now()); err == nil {
+				t.Errorf("a letter of a node with %s is taken", what)
+			}
+		})
 	}
 }
 
