@@ -52,9 +52,9 @@ func openUp(o *Options, p Parent) *up {
 }
 
 func (u *up) close() {
-	u.stop()
-	u.mu.Lock()   // After this nobody starts work.
-	u.mu.Unlock() //nolint:staticcheck // An empty section on purpose.
+	u.mu.Lock()
+	u.stop() // With the lock: after this nobody starts work.
+	u.mu.Unlock()
 	u.work.Wait()
 	u.serve.close()
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tongban/division/calendar"
 	"tongban/service"
@@ -100,11 +101,8 @@ func count(n int64) string { return strconv.FormatInt(n, 10) }
 // safe puts an apostrophe before a cell that a spreadsheet would run as a formula (OWASP,
 // CSV Injection): names and codes come from other divisions.
 func safe(cell string) string {
-	for _, first := range cell {
-		if strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-			return "'" + cell
-		}
-		break
+	if first, _ := utf8.DecodeRuneInString(cell); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+		return "'" + cell
 	}
 	return cell
 }
