@@ -83,6 +83,7 @@ func TestCertificatesAreRenewedWhileTheDivisionServes(t *testing.T) {
 // TestTwoNodesThatRenewedLetTheThirdBackIn: the third one's ledger is from before, and comes
 // up to date only over connections that it refuses without a hand-over.
 func TestTwoNodesThatRenewedLetTheThirdBackIn(t *testing.T) {
+	t.Parallel()
 	c := nodetest.Division(t, 3)
 	managed := func(i int, before map[string]bool) func() bool {
 		return func() bool {
@@ -121,6 +122,7 @@ func TestTwoNodesThatRenewedLetTheThirdBackIn(t *testing.T) {
 // TestANodeThatCannotStoreItsCertificatesIsStillBelieved: the disk is full or the answers get
 // lost, and each further try must not take the place of the certificate that it shows.
 func TestANodeThatCannotStoreItsCertificatesIsStillBelieved(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	nodes := map[string]*node.Node{}
 	c := nodetest.Division(t, 2, nodetest.Admin(func(n *node.Node, _ *http.ServeMux) {
@@ -154,6 +156,7 @@ func TestANodeThatCannotStoreItsCertificatesIsStillBelieved(t *testing.T) {
 
 // TestADivisionThatIsEnrolledGetsCertificatesOfItsNewName gives the division a parent.
 func TestADivisionThatIsEnrolledGetsCertificatesOfItsNewName(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	nodes := map[string]*node.Node{}
 	c := nodetest.Division(t, 3, nodetest.Admin(func(n *node.Node, _ *http.ServeMux) {

@@ -11,6 +11,7 @@ import (
 // TestWhoseAuthorityWasReplacedLosesItsLine: the line of the lost box was let in when it
 // came, and nothing else would end it for a year.
 func TestWhoseAuthorityWasReplacedLosesItsLine(t *testing.T) {
+	t.Parallel()
 	f := newFamily(t)
 	if _, err := f.enrol(node.EnrolRequest{Token: f.mint("511602", false).Token}); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ func tenants(t *testing.T, c *nodetest.Cluster, i int) string {
 }
 
 func TestThreeNodesServeAndOneMayLeaveAndComeBack(t *testing.T) {
+	t.Parallel()
 	c := nodetest.Division(t, 3)
 	c.Await("the two that lead nothing see each other too", func() bool {
 		for i := range 3 {
@@ -80,6 +81,7 @@ func votersOf(t *testing.T, c *nodetest.Cluster, i, want int) bool {
 }
 
 func TestARemovedNodeIsForgotten(t *testing.T) {
+	t.Parallel()
 	c := nodetest.Division(t, 3)
 	c.Stop(2)
 	admin := c.Admin(0)
@@ -98,6 +100,7 @@ func TestARemovedNodeIsForgotten(t *testing.T) {
 }
 
 func TestPeopleAreServedByEveryNode(t *testing.T) {
+	t.Parallel()
 	c := nodetest.Division(t, 2)
 	for i := range 2 {
 		c.AwaitReady(i)

@@ -10,6 +10,7 @@ import (
 // TestADistrictFollowsItsCityUpTheTree enrols from below: the district got its name from a
 // city that had no parent, and must get another when the city gets one, over the line.
 func TestADistrictFollowsItsCityUpTheTree(t *testing.T) {
+	t.Parallel()
 	f := newFamily(t)
 	if _, err := f.enrol(node.EnrolRequest{Token: f.mint("511602", false).Token}); err != nil {
 		t.Fatal(err)

@@ -84,6 +84,7 @@ func refused(t *testing.T, what string, err error, want join.Reason) {
 }
 
 func TestADistrictIsEnrolledByToken(t *testing.T) {
+	t.Parallel()
 	f := newFamily(t)
 	minted := f.mint("511602", false)
 	if minted.Child != countyRef || minted.Name != "四川省广安市广安区" || minted.Enrolled || !minted.LocalPorts || !minted.LocalLinks {
@@ -206,6 +207,7 @@ func (f *family) parse(reply node.ChildTokenReply) enrol.Token {
 // TestAParentRefusesWhatATokenDoesNotProve speaks the protocol itself: a child's own checks
 // keep nobody out.
 func TestAParentRefusesWhatATokenDoesNotProve(t *testing.T) {
+	t.Parallel()
 	f := &family{t: t}
 	f.city = nodetest.Division(t, 1, nodetest.Clock(f.now), nodetest.Place("511600", ""))
 	first, second := authority(t), authority(t)

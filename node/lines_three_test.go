@@ -43,6 +43,7 @@ func (l *nodesOf) node(c *nodetest.Cluster, i int) *node.Node {
 // leads on each side and the one that carries the child's line. After each, every node that
 // is left reaches the other division, and its answer is that of the leader there.
 func TestTwoDivisionsOfThreeNodesOutliveEachOfThem(t *testing.T) {
+	t.Parallel()
 	var inCity, inDistrict nodesOf
 	city := nodetest.Division(t, 3, nodetest.Place("511600", ""), inCity.option())
 	district := nodetest.Division(t, 3, inDistrict.option())

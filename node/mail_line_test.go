@@ -20,6 +20,7 @@ import (
 // province: real boxes, lines, seals and signatures. The city between passes on what it
 // cannot read; the province has no such item, and its refusal comes back.
 func TestAMailCrossesADivisionSealed(t *testing.T) {
+	t.Parallel()
 	f := newFamily(t)
 	province := nodetest.Division(t, 1, nodetest.Clock(f.now), nodetest.Place("510000", ""))
 	var minted node.ChildTokenReply
