@@ -31,8 +31,9 @@ const (
 )
 
 var (
-	errAhead = errors.New("federation: the neighbour has more of this division than there is here: this is an old copy")
-	errProof = errors.New("federation: the neighbour asks again and again to be shown that this division lives")
+	errAhead     = errors.New("federation: the neighbour has more of this division than there is here: this is an old copy")
+	errOvertaken = errors.New("federation: another leader of this division has sent meanwhile")
+	errProof     = errors.New("federation: the neighbour asks again and again to be shown that this division lives")
 )
 
 // feedSender sends one stream to one neighbour, from the division database's leader.
@@ -224,6 +225,9 @@ func (s *feedSender) exchange(ctx context.Context, o offer) (int64, error) {
 			return 0, err
 		}
 		if p.Prove != "" {
+			if err := s.lives(ctx); err != nil {
+				return 0, err
+			}
 			o.Proof, o.Rows, o.Through = p.Prove, nil, o.After
 			continue
 		}
@@ -236,6 +240,24 @@ func (s *feedSender) exchange(ctx context.Context, o offer) (int64, error) {
 		return p.Version, s.store(ctx, sent{version: p.Version, token: p.Token})
 	}
 	return 0, errProof
+}
+
+// lives makes sure that this node leads its division, and has its newest token. It is asked
+// after the neighbour has demanded a proof: a leader that was elected before shows another
+// token, one that is elected after makes the proof void. A former leader that does not know
+// it yet would pass for a copy.
+func (s *feedSender) lives(ctx context.Context) error {
+	return s.db.View(ctx, replication.Linearizable, func(v *service.View) error {
+		epoch, err := service.Epoch(v)
+		if err != nil {
+			return err
+		}
+		now, err := readSent(v, s.to, epoch)
+		if err == nil && (epoch != s.epoch || now.token != s.sent.token) {
+			err = errOvertaken
+		}
+		return err
+	})
 }
 
 // call carries one offer over the wire.

@@ -16,7 +16,7 @@ import (
 // the spot. Nothing of it is durable against a crash of the machine (synchronous=OFF).
 //
 // It starts no goroutine that waits for real time, so that it runs inside a bubble of
-// testing/synctest, and always leads. Its file is that of a replica: Backup copies it, and
+// testing/synctest, and leads until Depose. Its file is that of a replica: Backup copies it, and
 // OpenSolo opens a copy placed at db/<id>/state.db below another dir.
 //
 // internal/repo sees to it that nothing but tests and internal/simulate opens one.
@@ -71,6 +71,11 @@ func (s *Solo) Close() error {
 	s.engine.checkpoints.close()
 	return err
 }
+
+// Depose ends its leadership, as when another node was elected and this one was asleep: it
+// still reads what it had, and nothing tells its workers. Updates and reads of the leader
+// are refused with ErrNotLeader.
+func (s *Solo) Depose() { s.tenure.end(func() {}) }
 
 // apply has the entry of a batch committed: by raft, or at once where there is none.
 func (db *DB) apply(data []byte) error {

@@ -61,7 +61,10 @@ func (db *DB) View(ctx context.Context, level Level, fn func(v *View) error) err
 // mayRead waits until this replica may serve a read of the level.
 func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
 	if db.solo {
-		return nil // Nobody else can lead, and what is committed is applied.
+		if level != Local && term == 0 {
+			return db.notLeader()
+		}
+		return nil // What is committed is applied.
 	}
 	switch level {
 	case Local:

@@ -317,6 +317,10 @@ func (d *Division) Clone(ctx context.Context) (*Division, error) {
 	return twin, nil
 }
 
+// Depose leaves a clone what a former leader is that does not know it yet: it reads what it
+// had, sends, and can commit nothing.
+func (d *Division) Depose() { d.solo.Depose() }
+
 // Close ends a clone.
 func (d *Division) Close() error {
 	d.Stop()
