@@ -66,6 +66,10 @@ type Node struct {
 // those of joins that died, and one that replaces it.
 const maxCertificates = 4
 
+// keptCertificates bounds the rows of one node in the ledger: a box whose clock is a year
+// ahead renews at each look. The audit has them all.
+const keptCertificates = 32
+
 // CreateTenant enters a tenant and its main database, placed on every active node.
 // codes are its unified social credit codes, checked by the caller. Refusals:
 // ErrBadSlug, ErrBadName, ErrSlugTaken, ErrNameTaken, ErrFull.
@@ -344,6 +348,10 @@ func RecordCertificate(tx *service.Tx, c Certificate) error {
 	if err := tx.Exec(`INSERT INTO tenancy_certificate (serial, node, not_after, issued, der) VALUES (?, ?, ?, ?, ?)`,
 		c.Serial, string(c.Node), c.NotAfter, tx.Now(), c.DER); err != nil {
 		return fmt.Errorf("enter a certificate of node %s: %w", c.Node, err)
+	}
+	if err := tx.Exec(`DELETE FROM tenancy_certificate WHERE node = ?1 AND serial NOT IN (SELECT serial FROM tenancy_certificate
+		WHERE node = ?1 ORDER BY max(issued, coalesce(shown, 0)) DESC, serial LIMIT ?2)`, string(c.Node), keptCertificates); err != nil {
+		return fmt.Errorf("forget old certificates of node %s: %w", c.Node, err)
 	}
 	return touchDirectory(tx)
 }
