@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"tongban/division"
 	"tongban/division/calendar"
 	"tongban/service"
 )
@@ -40,9 +41,7 @@ func (s *statistics) export(ctx context.Context, r *service.Request) (service.Re
 			p, err = s.readPage(v, b, ref, r.Now())
 			table = divisionTable(p)
 		case "days":
-			var days []Day
-			days, err = readDays(v, b.names(ref), r.Now(), csvDays)
-			table = dayTable(days)
+			table, err = s.dayTable(v, b, ref, r.Now())
 		case "items":
 			var items []Item
 			items, err = s.readNamed(v, b.names(ref), query(r))
@@ -80,12 +79,18 @@ func divisionTable(p Page) [][]string {
 	return table
 }
 
-func dayTable(days []Day) [][]string {
-	table := [][]string{{"day", "applied", "decided"}}
-	for _, d := range days {
-		table = append(table, []string{d.Day, count(d.Applied), count(d.Decided)})
+// dayTable has a year of days, up to the newest of which anything is known.
+func (s *statistics) dayTable(q service.Querier, b branches, at division.Ref, now time.Time) ([][]string, error) {
+	fresh, err := s.freshness(q, s.self, now)
+	if err != nil {
+		return nil, err
 	}
-	return table
+	days, err := ageOf(fresh, b.below(at), s.self, now).readDays(q, b.names(at), csvDays)
+	table := [][]string{{"day", "applied", "decided", "partial"}}
+	for _, d := range days {
+		table = append(table, []string{d.Day, count(d.Applied), count(d.Decided), strconv.FormatBool(d.Partial)})
+	}
+	return table, err
 }
 
 func itemTable(items []Item) [][]string {

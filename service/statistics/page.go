@@ -31,7 +31,9 @@ type Page struct {
 	Silent     bool    `json:"silent"`     // Some of it cannot be heard now: see AsOf.
 	Unreported int     `json:"unreported"` // Divisions below that have never reported: they are in no figure.
 	Children   []Child `json:"children"`
-	Days       []Day   `json:"days"` // The last 30, the oldest first; empty when there are no figures at all.
+	// Days are the last 30, the oldest first, up to the last of which anything is known;
+	// empty when there are no figures at all.
+	Days []Day `json:"days"`
 
 	Items      []Item `json:"items"` // A page of them.
 	ItemsTotal int    `json:"items_total"`
@@ -44,7 +46,7 @@ type Page struct {
 	Asked     string            `json:"-"`             // Its reference; empty: this division.
 	AllNames  map[string]string `json:"-"`             // Names of the divisions by reference.
 	DayChart  string            `json:"-"`
-	BarsChart string            `json:"-"` // Empty: no child has reported.
+	BarsChart string            `json:"-"` // Empty: no child has reported anything but zero.
 }
 
 // Named is a division with its name.
@@ -68,7 +70,7 @@ type Child struct {
 	Unreported int  `json:"unreported"`
 }
 
-// Ago is an age for people: a number of units (now, minutes, hours, days).
+// Ago is an age for people: a number of units (now, seconds, minutes, hours, days).
 type Ago struct {
 	AsOf time.Time
 	Unit string
@@ -86,8 +88,10 @@ func (p Page) Ago() Ago { return agoOf(p.AsOf, p.Age) }
 
 func agoOf(at time.Time, seconds int64) Ago {
 	switch {
-	case seconds < 60:
+	case seconds < 5:
 		return Ago{at, "now", 0}
+	case seconds < 60:
+		return Ago{at, "seconds", seconds}
 	case seconds < 2*60*60:
 		return Ago{at, "minutes", seconds / 60}
 	case seconds < 2*24*60*60:
@@ -187,7 +191,7 @@ func (s *statistics) readPage(q service.Querier, b branches, at division.Ref, no
 		p.Children = append(p.Children, childOf(b, c, totals, fresh, now))
 	}
 	if p.hasFigures() {
-		p.Days, err = readDays(q, b.names(at), now, pageDays)
+		p.Days, err = age.readDays(q, b.names(at), pageDays)
 	}
 	return p, err
 }
@@ -215,6 +219,7 @@ func childOf(b branches, c division.Ref, totals map[division.Ref]Figures, fresh 
 // age is how old the figures of a branch are.
 type age struct {
 	asOf       time.Time // The oldest of it; now when nothing in it is another's.
+	newest     time.Time // The newest of it.
 	silent     bool
 	unreported int
 }
@@ -226,6 +231,7 @@ func ageOf(fresh map[division.Ref]federation.Freshness, branch []division.Ref, s
 		f := fresh[d]
 		switch {
 		case d == self:
+			out.newest = now
 		case !f.Known:
 			out.unreported++
 		default:
@@ -233,9 +239,35 @@ func ageOf(fresh map[division.Ref]federation.Freshness, branch []division.Ref, s
 			if f.AsOf.Before(out.asOf) {
 				out.asOf = f.AsOf.Truncate(time.Second)
 			}
+			if f.AsOf.After(out.newest) {
+				out.newest = f.AsOf
+			}
 		}
 	}
+	if out.newest.IsZero() {
+		out.newest = now
+	}
 	return out
+}
+
+// readDays reads n days of the branch of this age. It ends with the newest that is known
+// of it, so that a silent division's days are not shown as days without work.
+func (a age) readDays(q service.Querier, branch []string, n int) ([]Day, error) {
+	days, err := readDays(q, branch, a.newest, n)
+	for i := range days {
+		days[i].Partial = a.silent && days[i].Day >= service.CountDay(a.asOf)
+	}
+	return days, err
+}
+
+// PartialFrom is the first day that lacks figures of a silent division; empty: none does.
+func (p Page) PartialFrom() string {
+	for _, d := range p.Days {
+		if d.Partial {
+			return d.Day
+		}
+	}
+	return ""
 }
 
 // readItemsPage reads the page of items that was asked for.
@@ -282,11 +314,12 @@ func (p *Page) draw() error {
 		days.Categories = append(days.Categories, d.Day[len("2006-"):])
 		days.Series[0], days.Series[1] = append(days.Series[0], d.Applied), append(days.Series[1], d.Decided)
 	}
-	bars := chart{Type: "bar", Series: make([][]int64, 2)}
+	bars, high := chart{Type: "bar", Series: make([][]int64, 2)}, int64(0)
 	for _, c := range p.Children {
 		if !c.Known || len(bars.Categories) == chartBars {
 			continue
 		}
+		high = max(high, *c.Applied, *c.Decided)
 		bars.Categories = append(bars.Categories, c.Name)
 		bars.Series[0], bars.Series[1] = append(bars.Series[0], *c.Applied), append(bars.Series[1], *c.Decided)
 	}
@@ -295,7 +328,7 @@ func (p *Page) draw() error {
 		return err
 	}
 	p.DayChart = string(text)
-	if len(bars.Categories) > 0 {
+	if high > 0 {
 		text, err = json.Marshal(bars)
 		p.BarsChart = string(text)
 	}

@@ -136,7 +136,7 @@ func inWords(c Child) string {
 }
 
 func TestAgeInWords(t *testing.T) {
-	for seconds, want := range map[int64]string{0: "now 0", 59: "now 0", 60: "minutes 1", 119 * 60: "minutes 119", 120 * 60: "hours 2",
+	for seconds, want := range map[int64]string{0: "now 0", 4: "now 0", 5: "seconds 5", 59: "seconds 59", 60: "minutes 1", 119 * 60: "minutes 119", 120 * 60: "hours 2",
 		47 * 3600: "hours 47", 48 * 3600: "days 2", 400 * 86400: "days 400"} {
 		if a := agoOf(time.Time{}, seconds); fmt.Sprint(a.Unit, " ", a.N) != want {
 			t.Errorf("%d s are %s %d, want %s", seconds, a.Unit, a.N, want)
@@ -205,6 +205,23 @@ func TestPage(t *testing.T) {
 	})
 }
 
+// TestDaysOfASilentChildAreNotZero looks five days after a child was heard last.
+func TestDaysOfASilentChildAreNotZero(t *testing.T) {
+	w := cityWithASilentChild(t)
+	w.Clock.Advance(5 * 24 * time.Hour)
+	child, city := w.get("?division=511602").Days, w.get("").Days
+	if last := child[len(child)-1]; last.Day != "2026-03-02" || !last.Partial || child[len(child)-2].Partial {
+		t.Errorf("the days of the silent child end with %+v", child[len(child)-2:])
+	}
+	if last := city[len(city)-1]; last.Day != "2026-03-07" || !last.Partial || w.get("").PartialFrom() != "2026-03-02" {
+		t.Errorf("the days above it end with %+v", last)
+	}
+	w.fresh[district] = federation.Freshness{AsOf: w.Clock.Now(), Known: true}
+	if p := w.get(""); p.PartialFrom() != "" || p.Days[pageDays-1].Day != "2026-03-07" {
+		t.Errorf("figures are missing from %s on, of a child that is heard", p.PartialFrom())
+	}
+}
+
 // TestADayBeginsInBeijing counts before and after midnight there, which is 16:00 UTC.
 func TestADayBeginsInBeijing(t *testing.T) {
 	w := newWorld(t, district)
@@ -235,7 +252,7 @@ func TestCSV(t *testing.T) {
 		}
 	}
 	days := strings.Split(strings.TrimSpace(w.csv("table=days")), "\n")
-	if len(days) != 1+csvDays || days[csvDays] != "2026-03-02,2,1" || days[csvDays-1] != "2026-03-01,40,30" {
+	if len(days) != 1+csvDays || days[csvDays] != "2026-03-02,2,1,true" || days[csvDays-1] != "2026-03-01,40,30,false" {
 		t.Errorf("the days are %d lines ending %v", len(days), days[max(0, len(days)-2):])
 	}
 	w.refused("statistics.no_table", "GET /statistics/export.csv?table=x")

@@ -33,6 +33,7 @@ func (f *Figures) addAll(g Figures) { f.Applied, f.Decided = f.Applied+g.Applied
 type Day struct {
 	Day string `json:"day"` // "2026-03-02"
 	Figures
+	Partial bool `json:"partial"` // Figures of a division that is silent since are not in it.
 }
 
 // Item is an item of a division and of all below it.
