@@ -35,6 +35,10 @@ func (r Reference) String() string {
 // ErrBadReference refuses what is no reference of an item.
 var ErrBadReference = service.ErrInvalid.Field("ref", "cases.bad_reference")
 
+// errNoSuchDivision refuses the reference of a division that neither the lists nor the
+// directory have: nothing would ever be delivered there.
+var errNoSuchDivision = service.ErrInvalid.Field("ref", "cases.no_such_division")
+
 // ParseReference reads a reference. It returns ErrBadReference.
 func ParseReference(text string) (Reference, error) {
 	parts := strings.SplitN(strings.TrimSpace(text), "/", 4)

@@ -224,6 +224,8 @@ func TestLodging(t *testing.T) {
 		{Name: "the form warns of a division that is not there yet", Call: servicetest.Call{Do: "GET " + windowOf + "/lodge?ref=county/110101/a/b", As: window},
 			Has: []string{`"known":false`}},
 		{Name: "no reference", Call: servicetest.Call{Do: "GET " + windowOf + "/lodge?ref=abc", As: window}, Want: "invalid", Has: []string{"cases.bad_reference"}},
+		{Name: "a division that is none", Call: servicetest.Call{Do: "GET " + windowOf + "/lodge?ref=county/999999/a/b", As: window}, Want: "invalid", Has: []string{"cases.no_such_division"}},
+		{Name: "nothing is lodged with a division that is none", Call: servicetest.Call{Do: post, As: window, Body: change("ref", "county/999999/a/b")}, Want: "invalid", Has: []string{"cases.no_such_division"}},
 		{Name: "a level that is none", Call: servicetest.Call{Do: post, As: window, Body: change("ref", "street/330106/a/b")}, Want: "invalid", Has: []string{"cases.bad_reference"}},
 		{Name: "a wrong identity number", Call: servicetest.Call{Do: post, As: window, Body: change("id_number", "1")}, Want: "invalid", Has: []string{"id_number:"}},
 		{Name: "the head of the department does not work at the window", Call: servicetest.Call{Do: post, As: servicetest.TenantAdmin(other), Body: change("note", "")}, Want: "forbidden"},

@@ -35,16 +35,27 @@ type lodgePage struct {
 	Division  string `json:"division,omitempty"` // Full name.
 	Tenant    string `json:"tenant,omitempty"`
 	Known     bool   `json:"known"` // The directory has the division.
+
+	Search string `json:"-"` // URL of the nation's search, where references are found; empty: not known.
 }
 
 func (h *handlers) lodgeForm(ctx context.Context, r *service.Request) (service.Response, error) {
 	q := r.HTTP.URL.Query()
 	text, name := q.Get("ref"), line(q.Get("name"))
 	if text == "" {
-		return lodgeResponse(r, lodgePage{}), nil
+		web, _, err := readDivision(ctx, r, division.Nation)
+		return lodgeResponse(r, lodgePage{Search: searchOf(web)}), err
 	}
 	page, err := readLodgePage(ctx, r, text, name)
 	return lodgeResponse(r, page), err
+}
+
+// searchOf is the search of the portal at web; empty when that is no address for a link.
+func searchOf(web string) string {
+	if !strings.HasPrefix(web, "https://") && !strings.HasPrefix(web, "http://") {
+		return ""
+	}
+	return strings.TrimSuffix(web, "/") + "/search"
 }
 
 func lodgeResponse(r *service.Request, page lodgePage) service.Response {
@@ -65,6 +76,9 @@ func readLodgePage(ctx context.Context, r *service.Request, text, name string) (
 	}
 	page := lodgePage{Reference: ref.String(), ItemName: name, Division: division.FullName(ref.Division), Tenant: ref.Tenant}
 	_, page.Known, err = readDivision(ctx, r, ref.Division)
+	if err == nil && !page.Known && page.Division == "" {
+		return lodgePage{}, errNoSuchDivision
+	}
 	return page, err
 }
 
@@ -118,12 +132,12 @@ func (h *handlers) lodge(ctx context.Context, r *service.Request) (service.Respo
 	if err != nil {
 		return service.Response{}, err
 	}
-	if wrong := in.check(r.Now()); wrong != nil {
-		page, err := readLodgePage(ctx, r, in.Ref, in.ItemName)
-		if err != nil && !errors.Is(err, ErrBadReference) {
-			return service.Response{}, err
-		}
+	page, err := readLodgePage(ctx, r, in.Ref, in.ItemName)
+	if wrong := in.check(r.Now()); wrong != nil && (err == nil || errors.Is(err, service.ErrInvalid)) {
 		return lodgeResponse(r, page), wrong
+	}
+	if err != nil {
+		return lodgeResponse(r, page), err
 	}
 	secret := newSecret() // Here: a transaction may run twice.
 	return r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
