@@ -52,6 +52,10 @@ const maxReason = 500
 // program's to fold. parked is why its one row is only noted.
 func (f *Federation) foldRows(tx *service.Tx, from division.Ref, s service.Stream, mark int64, rows []service.FeedRow, parked error) error {
 	groups := map[string][]service.FeedRow{}
+	relayed, err := relays(tx, from)
+	if err != nil {
+		return err
+	}
 	for _, r := range rows {
 		feed, known := f.feeds.byName(r.Feed)
 		state := stateFolded
@@ -61,10 +65,17 @@ func (f *Federation) foldRows(tx *service.Tx, from division.Ref, s service.Strea
 		case !known || r.Format > cmp.Or(feed.Format, 1) && len(r.Payload) > 0:
 			state = stateNewer
 		}
-		if state == stateFolded && foldOf(feed, s) != nil {
+		tells := state != stateParked && (state == stateNewer || foldOf(feed, s) == nil)
+		if state == stateFolded && !tells {
 			groups[r.Feed] = append(groups[r.Feed], r)
-		} else if state != stateParked {
-			if err := tx.PublishTo(s, r.Feed, r.Key, r.Format, r.Payload); err != nil {
+		}
+		if relayed && !tells { // What this program did not know before: it tells it in its own way now, or not at all.
+			if err := f.retract(tx, from, s, r); err != nil {
+				return err
+			}
+		}
+		if tells {
+			if err := f.tellOn(tx, from, s, r); err != nil {
 				return err
 			}
 		}
@@ -159,7 +170,10 @@ func (f *Federation) refoldOnce(ctx context.Context, db *service.DB) (done int, 
 			if w.state == stateNewer && (!known || w.row.Format > cmp.Or(feed.Format, 1)) {
 				continue
 			}
-			err := f.refoldRow(ctx, db, w)
+			err := f.refoldRow(ctx, db, w, nil)
+			if err != nil && ofRows(err) && w.state == stateNewer {
+				err = f.refoldRow(ctx, db, w, err) // It is known now, and wrong.
+			}
 			if err != nil && !ofRows(err) {
 				return done, err
 			}
@@ -173,7 +187,7 @@ func (f *Federation) refoldOnce(ctx context.Context, db *service.DB) (done int, 
 func readWaiting(ctx context.Context, db *service.DB, after waiting) (list []waiting, err error) {
 	err = db.View(ctx, replication.Local, func(v *service.View) error {
 		rows, err := v.Query(`SELECT w.neighbour, r.stream, w.state, w.feed, w.key, w.version, w.format, w.payload
-			FROM federation_row w JOIN federation_received r ON r.neighbour = w.neighbour
+			FROM federation_row w INDEXED BY federation_row_state JOIN federation_received r ON r.neighbour = w.neighbour
 			WHERE w.state <> 'folded' AND (w.neighbour, w.feed, w.key) > (?, ?, ?)
 			ORDER BY w.neighbour, w.feed, w.key LIMIT ?`, after.from.String(), after.row.Feed, after.row.Key, refoldRows)
 		if err != nil {
@@ -197,8 +211,9 @@ func readWaiting(ctx context.Context, db *service.DB, after waiting) (list []wai
 	return list, err
 }
 
-// refoldRow folds one row that waits, unless it was replaced meanwhile.
-func (f *Federation) refoldRow(ctx context.Context, db *service.DB, w waiting) error {
+// refoldRow folds one row that waits, unless it was replaced meanwhile. parked is why it is
+// only noted.
+func (f *Federation) refoldRow(ctx context.Context, db *service.DB, w waiting, parked error) error {
 	return db.Update(ctx, func(tx *service.Tx) error {
 		var mark, version int64
 		err := tx.QueryRow(`SELECT mark, version FROM federation_row WHERE neighbour = ? AND feed = ? AND key = ? AND state = ?`,
@@ -209,6 +224,6 @@ func (f *Federation) refoldRow(ctx context.Context, db *service.DB, w waiting) e
 		if err != nil {
 			return err
 		}
-		return f.foldRows(tx, w.from, w.stream, mark, []service.FeedRow{w.row}, nil)
+		return f.foldRows(tx, w.from, w.stream, mark, []service.FeedRow{w.row}, parked)
 	})
 }

@@ -86,7 +86,7 @@ func (f *Federation) tree(ctx context.Context, r *service.Request) (service.Resp
 		if out.Silent, err = silentRows(v, now); err != nil {
 			return err
 		}
-		if err := v.QueryRow(`SELECT (SELECT count(*) FROM federation_row WHERE state = 'newer'), count(*) FROM federation_directory`).
+		if err := v.QueryRow(`SELECT (SELECT count(*) FROM federation_row INDEXED BY federation_row_state WHERE state <> 'folded' AND state = 'newer'), count(*) FROM federation_directory`).
 			Scan(&out.Waiting, &out.Known); err != nil {
 			return err
 		}
@@ -167,8 +167,8 @@ func silentRows(q service.Querier, now time.Time) ([]SilentRow, error) {
 }
 
 func parkedRows(q service.Querier) ([]ParkedRow, error) {
-	rows, err := q.Query(`SELECT neighbour, feed, key, reason FROM federation_row WHERE state = 'parked'
-		ORDER BY neighbour, feed, key LIMIT ?`, perPage)
+	rows, err := q.Query(`SELECT neighbour, feed, key, reason FROM federation_row INDEXED BY federation_row_state
+		WHERE state <> 'folded' AND state = 'parked' ORDER BY neighbour, feed, key LIMIT ?`, perPage)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,11 @@ const (
 // Feed is keyed state that leaves a database: rows that a transaction published are
 // folded, in order and exactly once, into the next database on their way. Each hop is a
 // feed of its own: what is to travel on, the fold publishes again.
+//
+// The key of a row that goes up begins with the reference of the division that it speaks
+// of, up to the first "|"; a division may leave its own name out ("|rest"). A parent whose
+// program does not know the row yet tells it on by that alone: only from that division's
+// side of the tree, and with the name filled in.
 type Feed struct {
 	Name string // "<service>.<noun>", such as "catalog.items".
 	// Format is the newest payload format that the folds understand; 0 is taken as 1. A row
