@@ -88,7 +88,6 @@ func TestTwoDivisionsOfThreeNodesOutliveEachOfThem(t *testing.T) {
 		}
 	}
 	works("after the enrolment", 30*time.Second)
-
 	lead := func(c *nodetest.Cluster) int { return c.Leader(0, tenancy.DivisionDatabase) }
 	line := func() int { // A node of the city that has a line of the district.
 		for i := range city.Len() {
