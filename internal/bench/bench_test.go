@@ -72,12 +72,12 @@ func TestTheTablesHaveEveryFigure(t *testing.T) {
 }
 
 func TestTheTablesSayWhichGoalOfALineIsMissed(t *testing.T) {
-	f := &Federation{Seed: 7, Drains: []Drain{{"rows of a kind", 20_000, 5, 0.5, 4, 5000, 1 << 20}, {"others", 100, 1, 0.1, 1, 100, 1 << 10}},
+	f := &Federation{Seed: 7, Drains: []Drain{{"rows of a kind", 20_000, 5, 0.5, 4, 5000, 1 << 20, 2.5, 0.5}, {"others", 100, 1, 0.1, 1, 100, 1 << 10, 0, 0}},
 		Lines: []IdleLine{{"511602", 1, 120, 40, 60, 0.5, 0}, {"511603", 3, 120, 60, 41, 1, 2}}, Latency: Latency{100, 12.5, 40.4},
 		Boxes: []Idle{{"511600/n1", 1, 0.5, 87, 9, 40}},
 		Slow:  SlowSync{1135, 981, 2.5, 600, 50 << 10, 15 << 10, 3, 1, 64_000, 800}}
 	text := Report{Federation: f}.String()
-	for _, wanted := range []string{"20000 rows of a kind", "0.5 s after the heal", "1024 KB", "| 5000 rows/s | ≥ 5000 | met |", "| 100 rows/s | ≥ 5000 | MISSED |",
+	for _, wanted := range []string{"20000 rows of a kind", "0.5 s after the heal", "1024 KB; CPU: parent 2.5 s, child 0.5 s", "| 5000 rows/s | ≥ 5000 | met |", "| 100 rows/s | ≥ 5000 | MISSED |",
 		"| 100 bytes/s | ≤ 100 | met |", "| 101 bytes/s | ≤ 100 | MISSED |", "| 152 bytes/s | | |", "| p50 12 ms, p99 40 ms |", "| 511600/n1 | 1 | 0.5 % | 87 MiB |",
 		"1135 rows (981 items) over 64 kbit/s and 800 ms, seed 7", "3 connections, 1 broken by the line | 600 s | < 600 s | MISSED |"} {
 		if !strings.Contains(text, wanted) {

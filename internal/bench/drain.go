@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tongban/internal/demo"
+	"tongban/node/exit"
 	"tongban/service/catalog"
 )
 
@@ -23,6 +24,8 @@ type Drain struct {
 	Seconds   float64 `json:"seconds"`         // From that connection until the parent shows all.
 	PerSecond float64 `json:"per_second"`
 	Bytes     int64   `json:"bytes"` // Both directions.
+	ParentCPU float64 `json:"parent_cpu_seconds"`
+	ChildCPU  float64 `json:"child_cpu_seconds"`
 }
 
 // drain cuts the district's line, has rows made, heals it, and measures until the city has
@@ -37,6 +40,10 @@ func (l *lines) drain(ctx context.Context, what string, rows int64, produce func
 		return err
 	}
 	d := Drain{What: what, Rows: rows, MadeIn: time.Since(start).Seconds()}
+	parent, child, err := l.used()
+	if err != nil {
+		return err
+	}
 	before := line.Counters()
 	line.Heal()
 	l.o.Progress.Step("made in %.1f s; healed", d.MadeIn)
@@ -57,15 +64,44 @@ func (l *lines) drain(ctx context.Context, what string, rows int64, produce func
 	}
 	d.Seconds = time.Since(start).Seconds()
 	d.PerSecond = float64(rows) / d.Seconds
+	parentNow, childNow, err := l.used()
+	if err != nil {
+		return err
+	}
+	d.ParentCPU, d.ChildCPU = (parentNow - parent).Seconds(), (childNow - child).Seconds()
 	now := line.Counters()
 	d.Bytes = now.Up + now.Down - before.Up - before.Down
 	l.report.Drains = append(l.report.Drains, d)
-	l.o.Progress.Step("%d rows in %.1f s: %.0f rows/s (dialled after %.1f s, %d KB)", d.Rows, d.Seconds, d.PerSecond, d.Dial, d.Bytes>>10)
+	l.o.Progress.Step("%d rows in %.1f s: %.0f rows/s (dialled after %.1f s, %d KB; CPU: parent %.1f s, child %.1f s)",
+		d.Rows, d.Seconds, d.PerSecond, d.Dial, d.Bytes>>10, d.ParentCPU, d.ChildCPU)
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	return l.acknowledged(ctx)
 }
+
+// used is what the boxes at the ends of the line have used so far.
+func (l *lines) used() (parent, child time.Duration, err error) {
+	if parent, err = cpuTime(l.city.PID(l.city.Nodes[0])); err != nil {
+		return 0, 0, err
+	}
+	child, err = cpuTime(l.child.PID(l.child.Nodes[0]))
+	return parent, child, err
+}
+
+// importAll imports all rows, again where a busy box has refused some.
+func (l *lines) importAll(ctx context.Context, more demo.Catalog) error {
+	for try := 1; ; try++ {
+		_, err := l.child.Import(ctx, more)
+		if err == nil || try == importTries || exit.Code(err) != exit.Temporary {
+			return err
+		}
+		l.o.Progress.Step("the import is tried again: %v", err)
+	}
+}
+
+// importTries is how often an import is tried.
+const importTries = 5
 
 // profileFor is how long a drain is profiled.
 const profileFor = 4 * time.Second
@@ -97,12 +133,8 @@ func (l *lines) drainMore(ctx context.Context, what string, more demo.Catalog) e
 	}
 	want := before + int64(more.Rows)
 	return l.drain(ctx, what, int64(more.Rows), func(ctx context.Context) error {
-		done, err := l.child.Import(ctx, more)
-		if err != nil {
+		if err := l.importAll(ctx, more); err != nil {
 			return err
-		}
-		if done.Published != more.Rows {
-			return fmt.Errorf("%d of %d rows that were to become items did", done.Published, more.Rows)
 		}
 		return l.sees(ctx, "the district finds its items", l.o.Patience, func(ctx context.Context) (int64, int64, error) {
 			n, err := found(ctx, l.child, "")

@@ -64,8 +64,8 @@ func (f *Federation) say(say sayer) {
 	say("| Line | figure | goal | |")
 	say("|---|---:|---:|---|")
 	for _, d := range f.Drains {
-		say("| drain after an outage: %d %s, from the first connection (%.1f s after the heal) until the parent shows all, %.1f s, %d KB | %.0f rows/s | ≥ %.0f | %s |",
-			d.Rows, d.What, d.Dial, d.Seconds, d.Bytes>>10, d.PerSecond, goalDrain, met(d.PerSecond >= goalDrain))
+		say("| drain after an outage: %d %s, from the first connection (%.1f s after the heal) until the parent shows all, %.1f s, %d KB; CPU: parent %.1f s, child %.1f s | %.0f rows/s | ≥ %.0f | %s |",
+			d.Rows, d.What, d.Dial, d.Seconds, d.Bytes>>10, d.ParentCPU, d.ChildCPU, d.PerSecond, goalDrain, met(d.PerSecond >= goalDrain))
 	}
 	for _, i := range f.Lines {
 		say("| idle line of %s, %d node(s), %.0f s: %.0f bytes/s up, %.0f down, %.1f packets/s, %d new connections | %.0f bytes/s | ≤ %.0f | %s |",
