@@ -16,6 +16,9 @@ const (
 	// downGrace is how long a child's line may be down before it is silent: lines re-land in
 	// seconds, also when a node dies.
 	downGrace = 10 * time.Second
+	// refoldRest, and refoldShare times what a pass over the rows that wait took, is the least
+	// rest after it.
+	refoldRest, refoldShare = time.Second, 20
 	// feedSilent tells which divisions below are silent. Key: reference.
 	feedSilent = "federation.silent"
 )
@@ -31,6 +34,7 @@ type beating struct {
 	db     *service.DB
 	began  time.Time
 	looked time.Time                  // When all was last stored that was to be.
+	rested time.Time                  // When rows that wait may be tried again.
 	down   map[division.Ref]time.Time // Since when a child's line is down.
 }
 
@@ -49,12 +53,7 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 			f.o.Log.Warn("enter this division in its directory", "err", err)
 			pause = min(pause, lookAgain) // A new division's records are there in a moment.
 		}
-		if f.feeds.retry.Swap(false) {
-			if err := f.refold(ctx, db); err != nil && ctx.Err() == nil {
-				f.o.Log.Warn("fold rows that wait", "err", err)
-			}
-		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(min(pause, b.refold(ctx)))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -63,6 +62,26 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 		}
 		timer.Stop()
 	}
+}
+
+// refold folds rows that wait, if something has come for which they may have waited, and
+// returns how soon to look again. A child that sends rubbish must not keep the leader busy:
+// after each pass comes a rest that is much longer.
+func (b *beating) refold(ctx context.Context) time.Duration {
+	if !b.f.feeds.retry.Load() {
+		return b.f.o.Beat
+	}
+	if rest := time.Until(b.rested); rest > 0 {
+		return rest
+	}
+	b.f.feeds.retry.Store(false) // Before the pass: what comes during it counts for the next.
+	began := time.Now()
+	if err := b.f.refold(ctx, b.db); err != nil && ctx.Err() == nil {
+		b.f.feeds.retry.Store(true)
+		b.f.o.Log.Warn("fold rows that wait", "err", err)
+	}
+	b.rested = time.Now().Add(max(refoldRest, refoldShare*time.Since(began)))
+	return b.f.o.Beat
 }
 
 // step stores what is due, in one update, and returns how long it can wait for the next.
@@ -201,24 +220,29 @@ func foldSilent(tx *service.Tx, from division.Ref, rows []service.FeedRow) error
 		if err != nil {
 			return err
 		}
+		if len(r.Payload) == 0 { // The directory may not know the division, yet or any more.
+			var told int
+			err := tx.QueryRow(`SELECT count(*) FROM federation_silent WHERE ref = ? AND via = ?`, r.Key, from.String()).Scan(&told)
+			if err == nil && told > 0 {
+				err = dropSilent(tx, ref)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		below, err := Below(tx, from, ref)
 		if err != nil {
 			return err
 		}
-		if ref == from || !below && len(r.Payload) > 0 {
+		if ref == from || !below {
 			return fmt.Errorf("%s tells that %s is silent, which is not below it as far as the directory knows", from, ref)
 		}
-		if len(r.Payload) == 0 {
-			if below {
-				err = dropSilent(tx, ref)
-			}
-		} else {
-			var s silence
-			if err = json.Unmarshal(r.Payload, &s); err == nil {
-				err = enterSilent(tx, ref, s.AsOf, from.String())
-			}
+		var s silence
+		if err := json.Unmarshal(r.Payload, &s); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := enterSilent(tx, ref, s.AsOf, from.String()); err != nil {
 			return err
 		}
 	}

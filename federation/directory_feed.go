@@ -152,8 +152,6 @@ func (f *Federation) enterEntry(tx *service.Tx, e Entry, via string, payload []b
 		e.Ref.String(), e.Parent.String(), e.Name, e.Web, e.Epoch, string(payload), via); err != nil {
 		return fmt.Errorf("enter %s in the directory: %w", e.Ref, err)
 	}
-	f.feeds.retry.Store(true) // Rows may have waited for it.
-	f.feeds.hurry()
 	return f.tellEntry(tx, e.Ref, via, payload)
 }
 

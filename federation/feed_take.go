@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tongban/division"
 	"tongban/replication"
@@ -228,7 +229,7 @@ func (t *taking) fold(ctx context.Context, rows []service.FeedRow, at, upto int6
 // commit moves the cursor with the rows in one transaction. parked is why its one row is
 // not folded; nil: it is.
 func (t *taking) commit(ctx context.Context, rows []service.FeedRow, at, upto int64, parked error) error {
-	return t.db.Update(ctx, func(tx *service.Tx) error {
+	err := t.db.Update(ctx, func(tx *service.Tx) error {
 		r, err := readReceived(tx, t.from)
 		if err != nil {
 			return err
@@ -255,6 +256,13 @@ func (t *taking) commit(ctx context.Context, rows []service.FeedRow, at, upto in
 		}
 		return storeConfirmed(tx, t.from, tx.Now())
 	})
+	// Only now: rows may wait for an entry of the directory, which may also have come
+	// between the fold that failed and the parking.
+	if err == nil && (parked != nil || slices.ContainsFunc(rows, func(r service.FeedRow) bool { return r.Feed == feedDirectory })) {
+		t.f.feeds.retry.Store(true)
+		t.f.feeds.hurry()
+	}
+	return err
 }
 
 // goesOn tells whether what this offer, or its last chunk, found is still so.
