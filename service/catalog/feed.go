@@ -146,7 +146,11 @@ func foldCounts(tx *service.Tx, from service.Tenant, rows []service.FeedRow) err
 		return nil
 	}
 	var c Counts
-	if err := json.Unmarshal(rows[len(rows)-1].Payload, &c); err != nil {
+	newest := rows[len(rows)-1]
+	if len(newest.Payload) == 0 { // Its database was restored from before it had any.
+		return tx.Exec(`DELETE FROM catalog_department WHERE tenant = ?`, from.Slug)
+	}
+	if err := json.Unmarshal(newest.Payload, &c); err != nil {
 		return fmt.Errorf("fold the counts of %s: %w", from.Slug, err)
 	}
 	return tx.Exec(`INSERT OR REPLACE INTO catalog_department (tenant, name, published, quarantined, repaired, own, inherited, missing, at)
