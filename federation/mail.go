@@ -87,6 +87,11 @@ const (
 	stopHere        = "here"        // The receipt is there, and this department could not use it.
 )
 
+// stopReasons are all of them. A relay is not believed to have others: what it answers is
+// stored beside each mail that waits for it, and shown.
+var stopReasons = map[string]bool{stopUnreachable: true, stopNoAnswer: true, stopBusy: true, stopUnknown: true, stopNoReturn: true,
+	stopRestored: true, stopSuspended: true, stopNewer: true, stopFailed: true, stopAltered: true, stopLoop: true, stopHeld: true, stopHere: true}
+
 // Reasons of refusals that are the federation's own.
 const (
 	refuseNoTenant = "federation.mail.no_tenant"
@@ -101,6 +106,8 @@ const (
 	maxHops = 16 // The tree has four levels: six lines between the farthest.
 	// maxReply bounds what Receive answers, bytes.
 	maxReply = 64 << 10
+	// maxRefusal bounds the reason of a refusal, a message key, bytes.
+	maxRefusal = 100
 	// mailTimeout is how long a sender waits for an answer: six lines of a second each way,
 	// six commits, and maxHold; and mailPace more for a large mail on a line of 32 kbit/s.
 	mailTimeout = 60 * time.Second
@@ -229,6 +236,9 @@ func (f *Federation) answered(at division.Ref, body []byte, err error) (a mailAn
 	if err := json.Unmarshal(body, &a); err != nil || a.Stopped == "" && a.Sealed == nil && a.Plain == nil {
 		f.o.Log.Warn("read the answer to a mail", "at", at, "err", err)
 		return stopped(stopFailed, at), false
+	}
+	if a.Stopped != "" && !stopReasons[a.Stopped] { // Perhaps a newer program's.
+		a.Stopped = stopFailed
 	}
 	return a, false
 }

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +75,31 @@ func TestWhatANeighbourMayNotSend(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a relay or a receiver answers is kept and shown, and so is not what it likes.
+func TestWhatMayNotBeAnswered(t *testing.T) {
+	mailStory(t, "is not kept", func(t *testing.T, p *post) {
+		f := p.boxes[west].f
+		body, err := json.Marshal(mailAnswer{Stopped: strings.Repeat("call 123456, ", 1000), At: eastTop})
+		p.must(err)
+		if a, _ := f.answered(eastTop, body, nil); a.Stopped != stopFailed {
+			t.Errorf("a relay's own reason was taken: %.40q", a.Stopped)
+		}
+		id := service.MailID{Origin: "o", Epoch: "e", Seq: 1}
+		for name, r := range map[string]mailReceipt{
+			"a long reply":  {ID: id, State: service.MailDelivered, Reply: make([]byte, maxReply+1)},
+			"a long reason": {ID: id, State: service.MailRefused, Reason: strings.Repeat("x", maxRefusal+1)},
+		} {
+			plain, err := json.Marshal(letter{Receipt: &r})
+			p.must(err)
+			sealed, err := letters{east}.Seal(Entry{Ref: west}, plain)
+			p.must(err)
+			if _, err := (&sender{f: f}).receipt(id, east, mailAnswer{Sealed: sealed}); err == nil {
+				t.Errorf("a receipt with %s was taken", name)
+			}
+		}
+	})
 }
 
 func TestMailOfAHeldChild(t *testing.T) {

@@ -437,5 +437,8 @@ func (s *sender) receipt(id service.MailID, by division.Ref, a mailAnswer) (mail
 	if r == nil || r.ID != id || r.State != service.MailDelivered && r.State != service.MailRefused {
 		return mailReceipt{}, errors.New("the letter is no receipt of this mail")
 	}
+	if len(r.Reply) > maxReply || len(r.Reason) > maxRefusal {
+		return mailReceipt{}, fmt.Errorf("the receipt has a reply of %d bytes and a reason of %d, over the limits", len(r.Reply), len(r.Reason))
+	}
 	return *r, nil
 }

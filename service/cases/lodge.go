@@ -142,6 +142,9 @@ type lodgement struct {
 	Department string `json:"department"` // … and its department's.
 }
 
+// maxNumber bounds what an owner says is the number of its case, characters.
+const maxNumber = 60
+
 // lodgeReply is the answer to it.
 type lodgeReply struct {
 	Number   string `json:"number"`
@@ -253,7 +256,7 @@ func settledLodged(tx *service.Tx, m service.Mail, r service.Receipt) error {
 		}
 	}
 	return tx.Exec(`UPDATE cases_lodged SET case_number = ?, item_name = CASE WHEN ?2 = '' THEN item_name ELSE ?2 END WHERE mail = ?3`,
-		line(reply.Number), line(reply.ItemName), m.ID.Seq)
+		cut(line(reply.Number), maxNumber), cut(line(reply.ItemName), maxItemName), m.ID.Seq)
 }
 
 // readChannel returns where a case was lodged; nil: here, or online.
