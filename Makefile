@@ -40,6 +40,7 @@ bench: build ## measure; docs/BENCH.md says what the figures mean [BENCH=distric
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...
+	$(GO) test -timeout 80m -run 'TestNothingIsLostOrDoubledWhateverHappens' ./internal/simulate -seed 1000 -seeds 3000
 
 assets: ## compile the pages' styles and scripts (needs npm)
 	sh portal/assets/build.sh
