@@ -30,6 +30,7 @@ func (s *statistics) fold(tx *service.Tx, from service.Tenant, rows []service.Fe
 // division is an error: nobody writes the figures of another branch.
 func (s *statistics) foldUp(tx *service.Tx, from division.Ref, rows []service.FeedRow) error {
 	b := s.newBatch(tx)
+	b.strict = true
 	for _, r := range rows {
 		in, err := readUp(r, from)
 		if err != nil {
@@ -77,6 +78,8 @@ type batch struct {
 	items  map[itemKey]int64
 	groups []group // In order of first change.
 	seen   map[group]bool
+	strict bool                  // The rows are another division's, whose limits are looked at.
+	grown  map[division.Ref]bool // With rows of a day and code that were not there.
 }
 
 type (
@@ -90,7 +93,7 @@ type (
 
 func (s *statistics) newBatch(tx *service.Tx) *batch {
 	return &batch{statistics: s, tx: tx, branch: map[division.Ref]bool{}, totals: map[totalKey]int64{},
-		items: map[itemKey]int64{}, seen: map[group]bool{}}
+		items: map[itemKey]int64{}, seen: map[group]bool{}, grown: map[division.Ref]bool{}}
 }
 
 // values are the figures of a row, and the code under which they are shown and sent.
@@ -108,6 +111,9 @@ func (b *batch) put(r row) error {
 	}
 	now := values{measures: r.measures}
 	if len(r.measures) > 0 {
+		if err := r.checkDay(b.tx.Now()); err != nil && b.strict {
+			return err
+		}
 		now.basic, now.kind = b.codeOf(r)
 	}
 	if now.basic == old.basic && now.kind == old.kind && maps.Equal(now.measures, old.measures) {
@@ -118,6 +124,9 @@ func (b *batch) put(r row) error {
 	}
 	b.add(r, old, -1)
 	b.add(r, now, 1)
+	if b.strict && len(old.measures) < len(now.measures) {
+		b.grown[r.division] = true
+	}
 	return nil
 }
 
@@ -206,6 +215,11 @@ func (b *batch) close() error {
 		ON CONFLICT (division, code, owner, measure) DO UPDATE SET value = value + excluded.value`, items); err != nil {
 		return fmt.Errorf("write the sums of items: %w", err)
 	}
+	for d := range b.grown {
+		if err := b.checkSize(d); err != nil {
+			return err
+		}
+	}
 	if b.self.Level == division.National {
 		return nil // Nobody is above.
 	}
@@ -213,6 +227,19 @@ func (b *batch) close() error {
 		if err := b.publish(g); err != nil {
 			return fmt.Errorf("send the statistics of %s on %s up: %w", g.division, g.day, err)
 		}
+	}
+	return nil
+}
+
+// checkSize refuses codes and measures without end: every page reads all of them.
+func (b *batch) checkSize(d division.Ref) error {
+	var codes, measures int
+	if err := b.tx.QueryRow(`SELECT (SELECT count(DISTINCT code) FROM statistics_item WHERE division = ?1 AND value <> 0),
+		(SELECT count(*) FROM statistics_total WHERE day = '' AND division = ?1)`, d.String()).Scan(&codes, &measures); err != nil {
+		return fmt.Errorf("count the codes of %s: %w", d, err)
+	}
+	if codes > maxCodes || measures > maxMeasures {
+		return fmt.Errorf("%w: %s would have %d codes and %d measures; at most %d and %d are kept", errMalformed, d, codes, measures, maxCodes, maxMeasures)
 	}
 	return nil
 }

@@ -157,7 +157,13 @@ func TestRowsOfChildren(t *testing.T) {
 		{"an unknown kind of code", district, feedRow(key, `{"kind":"x","measures":{"applications":2}}`), errMalformed},
 		{"less than nothing", district, feedRow(key, `{"kind":"item","measures":{"applications":-1}}`), errMalformed},
 		{"a part of a case", district, feedRow(key, `{"kind":"item","measures":{"applications":1.5}}`), errMalformed},
-		{"more than can be added up", district, feedRow(key, `{"kind":"item","measures":{"applications":1099511627777}}`), errMalformed},
+		{"more than can be added up", district, feedRow(key, `{"kind":"item","measures":{"applications":1073741825}}`), errMalformed},
+		{"a day in the far future", district, feedRow("county/511602|9999-12-31|X1", good), errMalformed},
+		{"the week to come", district, feedRow("county/511602|"+service.CountDay(w.Clock.Now().AddDate(0, 0, 7))+"|X1", good), errMalformed},
+		{"tomorrow, by a clock that is ahead", district, feedRow("county/511602|"+service.CountDay(w.Clock.Now().AddDate(0, 0, 1))+"|X1", good), nil},
+		{"a day before there were any", district, feedRow("county/511602|1999-12-31|X1", good), errMalformed},
+		{"a code of two lines", district, feedRow("county/511602|2026-03-02|X\n1", good), errMalformed},
+		{"a code that is no text", district, feedRow("county/511602|2026-03-02|X\xff", good), errMalformed},
 		{"a number beyond all numbers", district, feedRow(key, `{"kind":"item","measures":{"applications":1e400}}`), errMalformed},
 		{"a measure that is no word", district, feedRow(key, `{"kind":"item","measures":{"<b>":1}}`), errMalformed},
 	} {
@@ -172,6 +178,24 @@ func TestRowsOfChildren(t *testing.T) {
 			consistent(t, w)
 		})
 	}
+}
+
+// Every page reads all measures and codes of a division: a child does not make them up
+// without end.
+func TestAChildMakesUpMeasuresWithoutEnd(t *testing.T) {
+	w := newWorld(t, guangan)
+	fold := func(n int) error {
+		return w.try(district, feedRow(fmt.Sprintf("county/511602|2026-03-02|X%d", n), fmt.Sprintf(`{"kind":"item","measures":{"m_%s":1}}`, strings.Repeat("x", n))))
+	}
+	for n := range maxMeasures {
+		if err := fold(n); err != nil {
+			t.Fatalf("measure %d: %v", n, err)
+		}
+	}
+	if err := fold(maxMeasures); !errors.Is(err, errMalformed) {
+		t.Errorf("one more is folded: %v", err)
+	}
+	consistent(t, w)
 }
 
 func TestRemovedRows(t *testing.T) {

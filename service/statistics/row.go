@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"tongban/division"
 	"tongban/service"
@@ -44,8 +46,11 @@ func upKey(d division.Ref, day, code string) string {
 }
 
 const (
-	maxMeasures = 32             // Of a row.
-	maxValue    = int64(1) << 40 // Of a measure: millions of them can be added up in 63 bits.
+	maxMeasures = 32             // Of a row, and of all rows of a division.
+	maxCodes    = 50_000         // Of a division: ten times what the largest county offers.
+	maxValue    = int64(1) << 30 // Of a measure: more than a day has cases; milliards of them can be added up in 63 bits.
+	firstDay    = "2000-01-01"   // Nothing was counted before.
+	daysAhead   = 2              // A sender's clock may be ahead of this one's.
 )
 
 var measurePattern = regexp.MustCompile(`^[a-z][a-z_]{0,39}$`)
@@ -88,7 +93,8 @@ func readUp(r service.FeedRow, from division.Ref) (row, error) {
 
 func (r *row) readKey(key string) error {
 	day, code, found := strings.Cut(key, "|")
-	if _, err := time.Parse(time.DateOnly, day); err != nil || !found || code == "" || len(code) > service.MaxSubject {
+	if _, err := time.Parse(time.DateOnly, day); err != nil || !found || code == "" || len(code) > service.MaxSubject ||
+		!utf8.ValidString(code) || strings.ContainsFunc(code, unicode.IsControl) {
 		return fmt.Errorf("%w: the key %.80q has no day and code", errMalformed, key)
 	}
 	r.day, r.code = day, code
@@ -103,6 +109,14 @@ func (r *row) check(key string) error {
 		if !measurePattern.MatchString(string(m)) || n < 0 || n > maxValue {
 			return fmt.Errorf("%w: %.80q: the measure %.40q is %d", errMalformed, key, m, n)
 		}
+	}
+	return nil
+}
+
+// checkDay refuses a day on which nothing can have been counted.
+func (r *row) checkDay(now time.Time) error {
+	if last := service.CountDay(now.AddDate(0, 0, daysAhead)); r.day < firstDay || r.day > last {
+		return fmt.Errorf("%w: a day %s, before %s or after %s", errMalformed, r.day, firstDay, last)
 	}
 	return nil
 }
