@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"tongban/division"
 	"tongban/replication"
@@ -121,9 +125,21 @@ func (f *Federation) foldEntriesDown(tx *service.Tx, from division.Ref, rows []s
 	return nil
 }
 
-// openEntry reads a signed entry.
+// Limits of the directory, which every division of the tree holds and every letter's way
+// is looked up in.
+const (
+	maxEntry     = 32 << 10 // Of an entry's JSON, bytes: a chain of four and the keys of its nodes take 6 KiB.
+	maxEntries   = 60_000   // The country has 3,200 divisions down to the counties and 41,000 townships.
+	maxEntryName = 200      // Characters.
+	maxEntryWeb  = 500      // Bytes.
+)
+
+// openEntry reads a signed entry. What is signed may still be what no page should show.
 func (f *Federation) openEntry(ref division.Ref, payload []byte) (Entry, error) {
 	var e Entry
+	if len(payload) > maxEntry {
+		return e, fmt.Errorf("the entry of %s has %d bytes; at most %d are kept", ref, len(payload), maxEntry)
+	}
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return e, fmt.Errorf("read the entry of %s: %w", ref, err)
 	}
@@ -133,7 +149,25 @@ func (f *Federation) openEntry(ref division.Ref, payload []byte) (Entry, error) 
 	if err := f.o.Letters.Check(e); err != nil {
 		return e, fmt.Errorf("check the entry of %s: %w", ref, err)
 	}
+	if utf8.RuneCountInString(e.Name) > maxEntryName || strings.ContainsFunc(e.Name, unicode.IsControl) {
+		return e, fmt.Errorf("the entry of %s has a name %.40q that no division has", ref, e.Name)
+	}
+	if u, err := url.Parse(e.Web); e.Web != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || len(e.Web) > maxEntryWeb) {
+		return e, fmt.Errorf("the entry of %s has a portal %.80q to which no browser may be sent", ref, e.Web)
+	}
 	return e, nil
+}
+
+// hasRoom refuses entries without end.
+func hasRoom(q service.Querier) error {
+	var n int
+	if err := q.QueryRow(`SELECT count(*) FROM federation_directory`).Scan(&n); err != nil {
+		return fmt.Errorf("count the directory: %w", err)
+	}
+	if n >= maxEntries {
+		return fmt.Errorf("the directory has %d divisions; no more are kept", n)
+	}
+	return nil
 }
 
 // enterEntry stores an entry and tells it in both directions: siblings know each other also
@@ -147,6 +181,11 @@ func (f *Federation) enterEntry(tx *service.Tx, e Entry, via string, payload []b
 	}
 	if had == string(payload) && hadVia == via {
 		return nil
+	}
+	if had == "" {
+		if err := hasRoom(tx); err != nil {
+			return err
+		}
 	}
 	if err := tx.Exec(`INSERT OR REPLACE INTO federation_directory (ref, parent, name, web, epoch, row, via) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		e.Ref.String(), e.Parent.String(), e.Name, e.Web, e.Epoch, string(payload), via); err != nil {
