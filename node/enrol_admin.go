@@ -88,12 +88,12 @@ type ParentStatus struct {
 	Enrolled bool         `json:"enrolled"` // false: there is none, and all else is empty.
 	Ref      division.Ref `json:"ref"`
 	Name     string       `json:"name"` // For people.
-	Since    time.Time    `json:"since"`
+	Since    time.Time    `json:"since,omitzero"`
 	Links    []string     `json:"links"`
-	Fixed    bool         `json:"fixed"`     // The links were given by command.
-	DNSName  string       `json:"dns_name"`  // Of this division, along the tree.
-	NotAfter time.Time    `json:"not_after"` // End of the certificate of this division's authority.
-	Held     bool         `json:"held"`      // Two show the parent's identity; nothing is taken from it.
+	Fixed    bool         `json:"fixed"`              // The links were given by command.
+	DNSName  string       `json:"dns_name"`           // Of this division, along the tree.
+	NotAfter time.Time    `json:"not_after,omitzero"` // End of the certificate of this division's authority.
+	Held     bool         `json:"held"`               // Two show the parent's identity; nothing is taken from it.
 	// Connected says that one of this division's nodes has a line to the parent, Here that it
 	// is this one.
 	Connected bool `json:"connected"`
@@ -168,7 +168,7 @@ func (n *Node) mintChildToken(ctx context.Context, in ChildTokenRequest) (ChildT
 		valid, err = time.ParseDuration(in.Valid)
 	}
 	if err != nil || valid < time.Second || valid > MaxChildTokenValid {
-		return ChildTokenReply{}, exit.Usagef("an enrolment token is valid for a time such as 72h, at most %s", MaxChildTokenValid)
+		return ChildTokenReply{}, exit.Usagef("an enrolment token is valid for a time such as 72h, at most %dh", MaxChildTokenValid/time.Hour)
 	}
 	child, err := chooseDivision(in.Code, in.Level)
 	if err != nil {

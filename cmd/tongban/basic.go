@@ -138,6 +138,10 @@ func (a *app) basicList() *cobra.Command {
 				if a.asJSON {
 					return a.printJSON(list)
 				}
+				if len(list) == 0 {
+					fmt.Fprintln(a.out, "The basic catalog has no such item.")
+					return nil
+				}
 				t := table{head: []string{"CODE", "NAME", "TYPE", "VERSION", "SET BY"}}
 				for _, b := range list {
 					t.add(clean(b.Code), clean(b.Name), strconv.Itoa(b.Type), strconv.FormatInt(b.Version, 10), b.Source.String())

@@ -37,8 +37,14 @@ was lost, doubled, differs, or was not as promised.`,
 				if a.asJSON {
 					return exit.Usagef("--json goes with --script")
 				}
+				if cmd.Flags().Changed("cases") {
+					return exit.Usagef("--cases goes with --script")
+				}
 				o.Open = !noBrowser
 				return itemsError(demo.Show(cmd.Context(), a.out, o))
+			}
+			if noBrowser {
+				return exit.Usagef("--no-browser goes without --script, which opens nothing")
 			}
 			sum, err := demo.Script(cmd.Context(), o)
 			a.printOutcome(sum)
