@@ -79,6 +79,9 @@ type Options struct {
 	// Lead has the leader of a database, here or on another node, run Serve with the same
 	// arguments. Errors as of Wire.Call; ErrUnreachable when nobody leads now.
 	Lead func(ctx context.Context, id replication.DatabaseID, kind string, from division.Ref, body []byte) ([]byte, error)
+	// Room reports whether the disk has room for rows of neighbours; the last of it is for
+	// people. nil: it has.
+	Room func() bool
 	Now  service.Clock // time.Now; only for what is stored. Waiting uses package time.
 	Log  *slog.Logger  // slog.Default().
 
@@ -105,6 +108,9 @@ func New(o Options) *Federation {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Room == nil {
+		o.Room = func() bool { return true }
 	}
 	o.Beat = cmp.Or(o.Beat, BeatEvery)
 	f := &Federation{o: o, asked: make(chan struct{}, 1)}

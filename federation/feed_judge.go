@@ -18,6 +18,8 @@ var (
 	ErrStranger = service.Refuse(service.Forbidden, "federation.stranger")
 	// ErrHeld: two show the identity of this neighbour, or an operator closed its lines.
 	ErrHeld = service.Refuse(service.Forbidden, "federation.held")
+	// ErrFull: the disk has no room for rows of neighbours.
+	ErrFull = service.Refuse(service.Unprocessable, "federation.full")
 )
 
 // received is a row of federation_received.

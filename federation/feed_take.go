@@ -62,6 +62,9 @@ func (t *taking) run(ctx context.Context) (position, error) {
 	if t.f.mutates(MutantEarly) && t.offer.Through > r.version && t.offer.Turn%crashEvery == 0 {
 		return position{Epoch: r.epoch, Version: t.offer.Through, Token: t.next}, nil
 	}
+	if len(t.offer.Rows) > 0 && !t.f.o.Room() {
+		return position{}, ErrFull
+	}
 	if err := t.take(ctx, r); err != nil {
 		return position{}, err
 	}

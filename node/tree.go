@@ -34,8 +34,20 @@ func (n *Node) newFederation(tree *tenancy.Tenancy) (*federation.Federation, err
 		Self: n.ref(), Site: n.site, Division: tree.Division, Tenants: tree.Tenants, Database: tree.Database,
 		Definitions: tree.Definitions,
 		Wire:        wire{n}, Letters: letters, Trust: trustee{n}, Web: func() string { return webURL(n.cfg) },
+		Room: n.hasRoom,
 		Lead: n.serveAtLeader, Now: n.now, Log: n.log,
 	}), err
+}
+
+// roomForRows is what stays free for people when neighbours send rows without end: a tenth
+// of the disk, and 2 GiB of a large one.
+const roomForRows = 2 << 30
+
+// hasRoom tells whether rows of neighbours may be stored. A disk that cannot be looked at
+// says so itself.
+func (n *Node) hasRoom() bool {
+	disk, err := diskOf(n.cfg.Data)
+	return err != nil || disk.Free >= min(disk.Total/10, roomForRows)
 }
 
 // wire is the node's lines, which are opened after the services are defined.

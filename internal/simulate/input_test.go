@@ -121,3 +121,24 @@ func TestACutLineIsKnownAboveWithItsAge(t *testing.T) {
 		s.settle()
 	})
 }
+
+// The last of a disk is for people: rows of neighbours wait at home until there is room.
+func TestAFullDiskTakesNoRowsOfNeighbours(t *testing.T) {
+	run(t, 1, branch, simulate.Chance{}, func(s story) {
+		<-time.After(2 * time.Minute)
+		s.Divisions[guangan].Full.Store(true)
+		s.tell(district, district.String()+"|a", 1, `{"n":1}`)
+		<-time.After(time.Hour)
+		if got := s.list(guangan, valueRows); len(got) > 0 {
+			t.Errorf("the full city has taken %q", got)
+		}
+		if got := s.list(district, `SELECT reason FROM federation_sent`); !slices.Equal(got, []string{"federation.full"}) {
+			t.Errorf("the county knows %q", got)
+		}
+		s.Divisions[guangan].Full.Store(false)
+		s.settle()
+		if got := s.list(district, `SELECT reason FROM federation_sent`); !slices.Equal(got, []string{""}) {
+			t.Errorf("the county still knows %q", got)
+		}
+	})
+}

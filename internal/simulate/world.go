@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tongban/division"
@@ -55,6 +56,7 @@ type Division struct {
 	Ref, Parent division.Ref
 	DB          *service.DB
 	Desk        *service.DB // Of its department.
+	Full        atomic.Bool // Its disk has no room for rows of neighbours.
 
 	w    *World
 	dir  string
@@ -221,6 +223,7 @@ func (d *Division) federation(self division.Ref) *federation.Federation {
 		Definitions: func() []service.Definition { return services },
 		Wire:        end{d.w.Wire, self}, Letters: letters{self},
 		Web:  func() string { return "https://" + string(self.Code) + ".example" },
+		Room: func() bool { return !d.Full.Load() },
 		Lead: d.serve, Log: d.w.o.Log, Beat: d.w.o.Beat, Mutant: d.w.o.Mutant,
 	})
 }
