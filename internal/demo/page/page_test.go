@@ -209,8 +209,8 @@ func TestThePageShowsAndCuts(t *testing.T) {
 		options    []portaltest.Option
 		has        []string
 	}{
-		{"demo-1280", "zh", nil, []string{"四川省—广安市 已剪断", "旧数：广安市或其下级失联", "83 秒前", "37 / 50", "等待送达", "线路已断（广安市）", "12 秒没有应答"}},
-		{"demo-390", "en", []portaltest.Option{portaltest.Phone()}, []string{"The line Sichuan – Guang'an is cut", "Old figure: Guang'an, or a division below, is silent", "n2 of Guang'an District is dead", "the line is cut (Guang'an)"}},
+		{"demo-1280", "zh", nil, []string{"四川省—广安市已剪断", "旧数：广安市或其下级失联", "83 秒前", "37 / 50", "等待送达", "线路不通，会自动再送（广安市）", "12 秒没有应答"}},
+		{"demo-390", "en", []portaltest.Option{portaltest.Phone()}, []string{"The line Sichuan – Guang'an is cut", "Old figure: Guang'an, or a division below, is silent", "n2 of Guang'an District is dead", "no line at the last try; it is sent again by itself (Guang'an)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := portaltest.Browser(t, c.options...)

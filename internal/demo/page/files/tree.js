@@ -14,7 +14,7 @@
   const age = (s) => s < 100 ? t("age.s", {n: Math.round(s)})
     : s < 6000 ? t("age.m", {n: Math.round(s / 60)}) : t("age.h", {n: Math.round(s / 3600)});
   const clock = (s) => new Date(Date.now() - s * 1000).toLocaleTimeString(zh ? "zh-CN" : "en-GB", {hour12: false});
-  const bytes = (n) => n < 1000 ? n + " B" : n < 1e6 ? (n / 1000).toFixed(0) + " kB" : (n / 1e6).toFixed(1) + " MB";
+  const bytes = (n) => n < 1000 ? n + "\u00a0B" : n < 1e6 ? (n / 1000).toFixed(0) + "\u00a0kB" : (n / 1e6).toFixed(1) + "\u00a0MB";
   const number = (n) => n.toLocaleString(zh ? "zh-CN" : "en-GB");
 
   function make(tag, cls, parent) {
