@@ -36,6 +36,7 @@ type feeds struct {
 	list        []service.Feed
 	names       map[string]service.Feed
 
+	large chan struct{} // See maxLarge.
 	rows  atomic.Int64  // Of the next chunk.
 	kick  chan struct{} // The beat should look at once.
 	retry atomic.Bool   // Rows that wait should be tried again.
@@ -57,7 +58,7 @@ type turn struct {
 }
 
 func newFeeds(own []service.Feed, definitions func() []service.Definition) *feeds {
-	f := &feeds{coder: newCoder(), own: own, definitions: definitions, kick: make(chan struct{}, 1),
+	f := &feeds{coder: newCoder(), own: own, definitions: definitions, kick: make(chan struct{}, 1), large: make(chan struct{}, maxLarge),
 		heads: map[service.Stream]int64{}, move: map[service.Stream]chan struct{}{},
 		confirmed: map[division.Ref]time.Time{}, turns: map[division.Ref]turn{}}
 	f.rows.Store(firstChunk)
@@ -262,13 +263,19 @@ func readNeighbours(q service.Querier, into map[neighbour]bool) error {
 	if ok {
 		into[neighbour{parent.Ref, service.Up}] = true
 	}
-	children, err := ReadChildren(q)
-	for _, c := range children {
-		if c.State == Active {
-			into[neighbour{c.Ref, service.Down}] = true
-		}
+	rows, err := q.Query(`SELECT ref FROM federation_child WHERE state = ? ORDER BY ref`, string(Active)) // Not their certificates: this runs with each change.
+	if err != nil {
+		return fmt.Errorf("read the active children: %w", err)
 	}
-	return err
+	defer rows.Close()
+	for rows.Next() {
+		var child division.Ref
+		if err := scanRefs(rows, &child); err != nil {
+			return err
+		}
+		into[neighbour{child, service.Down}] = true
+	}
+	return rows.Err()
 }
 
 // jitter is d, half as long again or half as long.

@@ -22,6 +22,9 @@ const (
 	// firstBatch is where the size of batches starts on a line, leastBatch where it ends; bytes.
 	firstBatch = 64 << 10
 	leastBatch = 4 << 10
+	// maxLarge is how many batches above firstBatch are in memory at once, of all senders:
+	// each takes up to 1.5 MiB as rows, as text and compressed.
+	maxLarge = 24
 	// A sender whose neighbour does not answer tries again after retryFirst, later and
 	// later up to retryLast.
 	retryFirst = time.Second
@@ -116,19 +119,38 @@ func (s *feedSender) talk(ctx context.Context) (progress bool, err error) {
 		}
 		progress = true
 		moved, changed := s.f.feeds.moved(s.stream), s.f.o.Wire.Changed()
-		o, err := s.batch(ctx, at)
-		if err != nil {
-			return progress, err
+		var sent bool
+		if at, sent, err = s.step(ctx, at); err == nil && !sent {
+			at, err = s.idle(ctx, at, moved, changed)
 		}
-		if o.Through > at {
-			if at, err = s.send(ctx, o); err != nil {
-				return progress, err
-			}
-			continue
-		}
-		if at, err = s.idle(ctx, at, moved, changed); err != nil {
-			return progress, err
-		}
+	}
+}
+
+// step sends the next batch, if there is anything to send, and returns how far the
+// neighbour is.
+func (s *feedSender) step(ctx context.Context, at int64) (now int64, sent bool, err error) {
+	size, give := s.share()
+	defer give()
+	o, err := s.batch(ctx, at, size)
+	if err != nil || o.Through <= at {
+		return at, false, err
+	}
+	now, err = s.send(ctx, o)
+	return now, true, err
+}
+
+// share is how large the next batch may be; give it back when it was sent. A division has
+// hundreds of children, to all of whom a change goes at once: a few have large batches in
+// memory, and the others small ones rather than none.
+func (s *feedSender) share() (size int, give func()) {
+	if s.size <= firstBatch {
+		return s.size, func() {}
+	}
+	select {
+	case s.f.feeds.large <- struct{}{}:
+		return s.size, func() { <-s.f.feeds.large }
+	default:
+		return firstBatch, func() {}
 	}
 }
 
@@ -172,8 +194,8 @@ func (s *feedSender) ask(ctx context.Context) (int64, error) {
 	return s.exchange(ctx, offer{After: at, Through: at, Head: head})
 }
 
-// batch reads the rows after a version that one offer may hold.
-func (s *feedSender) batch(ctx context.Context, after int64) (o offer, err error) {
+// batch reads the rows after a version that one offer of most bytes may hold.
+func (s *feedSender) batch(ctx context.Context, after int64, most int) (o offer, err error) {
 	err = s.db.View(ctx, replication.Local, func(v *service.View) error {
 		o = offer{After: after}
 		if o.Head, err = headOf(v, s.stream); err != nil {
@@ -186,7 +208,7 @@ func (s *feedSender) batch(ctx context.Context, after int64) (o offer, err error
 		}
 		defer rows.Close()
 		size := 0
-		for size < s.size && rows.Next() {
+		for size < most && rows.Next() {
 			var r service.FeedRow
 			if err := rows.Scan(&r.Feed, &r.Key, &r.Version, &r.Format, &r.Payload); err != nil {
 				return err
@@ -195,7 +217,7 @@ func (s *feedSender) batch(ctx context.Context, after int64) (o offer, err error
 			o.Rows = append(o.Rows, r)
 		}
 		o.Through = o.Head
-		if n := len(o.Rows); n > 0 && (size >= s.size || n == maxRows) {
+		if n := len(o.Rows); n > 0 && (size >= most || n == maxRows) {
 			o.Through = o.Rows[n-1].Version
 		}
 		return rows.Err()
