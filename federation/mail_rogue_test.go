@@ -102,6 +102,21 @@ func TestWhatMayNotBeAnswered(t *testing.T) {
 	})
 }
 
+func TestMailToAFullDisk(t *testing.T) {
+	mailStory(t, "waits, unless it is the division's own", func(t *testing.T, p *post) {
+		p.boxes[east].full.Store(true)
+		p.send(west, east, desk, 1, "a", "refuse")
+		p.send(east, east, desk, 1, "b")
+		p.await("its own is settled", time.Minute, p.settled(east))
+		p.await("the reason is known", time.Minute, func() bool { return p.outbox(west)["refuse"].Reason == stopBusy })
+		if n := p.count(east, `SELECT count(*) FROM service_inbox`); n != 1 {
+			t.Errorf("the inbox has %d mails, want its own", n)
+		}
+		p.boxes[east].full.Store(false)
+		p.await("all are settled", 10*time.Minute, p.settled(west))
+	})
+}
+
 func TestMailOfAHeldChild(t *testing.T) {
 	mailStory(t, "goes nowhere, and none goes to it", func(t *testing.T, p *post) {
 		parent := p.boxes[eastTop]

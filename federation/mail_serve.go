@@ -143,6 +143,8 @@ func (f *Federation) accept(ctx context.Context, id replication.DatabaseID, m se
 	}
 	kind, ok := f.kind(m.Kind)
 	switch {
+	case m.From.Division != f.o.Self && !f.o.Room(): // A refusal is stored too.
+		return r, stopf(stopBusy, "the last of the disk is for this division's own")
 	case tenant.State == "closed":
 		return f.refuse(ctx, db, m, refuseClosed)
 	case tenant.State != "active":

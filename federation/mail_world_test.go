@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -72,6 +73,7 @@ type box struct {
 	desk   *replication.Solo
 	state  string // Of the department.
 	down   bool
+	full   atomic.Bool // Its disk.
 	stop   context.CancelFunc
 	work   sync.WaitGroup
 	busy   sync.WaitGroup // Messages that it answers.
@@ -153,7 +155,8 @@ func (b *box) open(epoch string) {
 		},
 		Definitions: func() []service.Definition { return b.definitions() },
 		Wire:        line{b}, Letters: letters{b.ref},
-		Web: func() string { return "" },
+		Web:  func() string { return "" },
+		Room: func() bool { return !b.full.Load() },
 		Lead: func(ctx context.Context, id replication.DatabaseID, kind string, from division.Ref, body []byte) ([]byte, error) {
 			return b.f.Serve(ctx, id, kind, from, body)
 		},

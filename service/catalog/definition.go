@@ -20,8 +20,8 @@ func Definition() service.Definition {
 		Migrations: folder("migrations"), Templates: folder("templates"), Messages: folder("messages"),
 		Routes: routes(),
 		Feeds: []service.Feed{
-			{Name: feedItems, Fold: foldItems},
-			{Name: feedDepartments, Fold: foldCounts},
+			{Name: feedItems, Format: feedFormat, Fold: foldItems},
+			{Name: feedDepartments, Format: feedFormat, Fold: foldCounts},
 			{Name: feedOffers, Format: feedFormat, FoldUp: foldOffers},
 			{Name: feedBasic, Format: feedFormat, FoldDown: foldBasic},
 		},
