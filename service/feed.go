@@ -27,15 +27,17 @@ const (
 type Feed struct {
 	Name string // "<service>.<noun>", such as "catalog.items".
 	// Format is the newest payload format that the folds understand; 0 is taken as 1. A row
-	// of a newer one is stored and relayed as it is, and folded after an upgrade.
+	// of a newer one is stored and relayed as it is, and folded after an upgrade; one of a
+	// tenant waits there, and all behind it, until a newer node leads the division.
 	Format int
 
 	// Fold takes the rows of a tenant, FoldUp those of a child division, FoldDown those of
 	// the parent. Each runs in an Update of the division database, in the transaction that
 	// moves the cursor; rows are in order of Version, and the newest of a key wins. The
-	// same row may come again: after a restore, or when a neighbour starts anew. A row on
-	// which a fold of that row alone fails, or panics, is parked with the reason, and the
-	// feed goes on. nil: rows of that direction are relayed and not folded.
+	// same row may come again: after a restore, or when a neighbour starts anew. A row of a
+	// neighbour on which a fold of that row alone fails, or panics, is parked with the reason,
+	// and the feed goes on; one of a tenant, which this program has made itself, stops that
+	// tenant's feed, and is logged. nil: rows of that direction are relayed and not folded.
 	Fold     func(tx *Tx, from Tenant, rows []FeedRow) error
 	FoldUp   func(tx *Tx, from division.Ref, rows []FeedRow) error
 	FoldDown func(tx *Tx, from division.Ref, rows []FeedRow) error

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"tongban/replication"
@@ -195,12 +196,23 @@ func (t *Tenancy) foldRows(tx *service.Tx, from source, rows []service.FeedRow) 
 			if len(mine) == 0 || f.Fold == nil {
 				continue
 			}
-			if err := f.Fold(tx, from.tenant, mine); err != nil {
+			if err := callFold(tx, f, from.tenant, mine); err != nil {
 				return fmt.Errorf("fold feed %s: %w", f.Name, err)
 			}
 		}
 	}
 	return noteKeys(tx, from, rows)
+}
+
+// callFold runs a service's fold. A panic of it is an error: it would end this node, and
+// then each that leads after it.
+func callFold(tx *service.Tx, f service.Feed, from service.Tenant, rows []service.FeedRow) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f.Fold(tx, from, rows)
 }
 
 // noteKeys notes which keys the division holds. Two statements for all rows.

@@ -149,6 +149,28 @@ func TestRowsOfANewerProgramWaitForOneThatKnowsThem(t *testing.T) {
 	replicationtest.Await(t, "the upgraded division has all", func() bool { return total(t, ten) == 4 })
 }
 
+// One department's rows that cannot be folded stop neither the node nor the others.
+func TestAPanicOfAFoldIsOneTenants(t *testing.T) {
+	t.Parallel()
+	bad := keeper(1)
+	fold := bad.Feeds[0].Fold
+	bad.Feeds[0].Fold = func(tx *service.Tx, from service.Tenant, rows []service.FeedRow) error {
+		if from.Slug == "tax" {
+			panic("a fold that is wrong")
+		}
+		return fold(tx, from, rows)
+	}
+	ten := start(t, bad)
+	for _, slug := range []string{"tax", "water"} {
+		if err := create(t, ten, slug, slug+"局"); err != nil {
+			t.Fatal(err)
+		}
+		_, db, _ := ten.Database(slug)
+		publish(t, db, "keeper.rows", slug, 1, slug)
+	}
+	replicationtest.Await(t, "the division has the other's row", func() bool { return kept(t, ten, "water") == 1 })
+}
+
 func kept(t *testing.T, ten *tenancy.Tenancy, text string) (n int) {
 	t.Helper()
 	view(t, ten, `SELECT count(*) FROM keeper_all WHERE text = '`+text+`'`, &n)
