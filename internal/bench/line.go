@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -85,6 +86,8 @@ type Latency struct {
 const (
 	// latencyRuns is how many applications are watched on their way, one after the other.
 	latencyRuns = 100
+	// maxStep is how long at most the next one waits.
+	maxStep = 200 * time.Millisecond
 	// countEvery is how often the parent is asked meanwhile.
 	countEvery = 2 * time.Millisecond
 )
@@ -104,6 +107,10 @@ func (l *lines) latency(ctx context.Context) error {
 	}
 	var times []time.Duration
 	for i := range latencyRuns {
+		// Else each application would come in step with the looks that the last one waited for.
+		if err := pause(ctx, rand.N(maxStep)); err != nil {
+			return err
+		}
 		if err := l.apply(ctx, offers[i%len(offers)]); err != nil {
 			return err
 		}

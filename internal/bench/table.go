@@ -64,7 +64,7 @@ func (f *Federation) say(say sayer) {
 	say("| Line | figure | goal | |")
 	say("|---|---:|---:|---|")
 	for _, d := range f.Drains {
-		say("| drain after an outage: %d %s, from the first connection (%.1f s after the heal) until the parent shows all, %.1f s, %d KB; CPU: parent %.1f s, child %.1f s | %.0f rows/s | ≥ %.0f | %s |",
+		say("| drain after an outage: %d %s, from the first connection (%.1f s after the heal) until the parent has acknowledged all, %.1f s, %d KB; CPU: parent %.1f s, child %.1f s | %.0f rows/s | ≥ %.0f | %s |",
 			d.Rows, d.What, d.Dial, d.Seconds, d.Bytes>>10, d.ParentCPU, d.ChildCPU, d.PerSecond, goalDrain, met(d.PerSecond >= goalDrain))
 	}
 	for _, i := range f.Lines {
