@@ -48,14 +48,16 @@ type OutboxRow struct {
 	Settled  *time.Time `json:"settled,omitempty"`
 }
 
-// Age is a duration in the largest unit that leaves no zero.
+// Age is a duration in the largest unit of which it has one, or in seconds.
 type Age struct {
 	N    int    `json:"n"`
-	Unit string `json:"unit"` // minutes, hours, days
+	Unit string `json:"unit"` // seconds, minutes, hours, days
 }
 
 func ageOf(d time.Duration) Age {
 	switch {
+	case d < time.Minute:
+		return Age{max(0, int(d/time.Second)), "seconds"}
 	case d < time.Hour:
 		return Age{int(d / time.Minute), "minutes"}
 	case d < 48*time.Hour:

@@ -21,7 +21,9 @@ const (
 	maxProbes     = 8       // … and to divisions that could not be reached before.
 	maxWaiting    = 100_000 // Waiting mails that a sender knows of at once: some 10 MB.
 	minBackoff    = time.Second
-	maxBackoff    = 5 * time.Minute
+	// maxBackoff bounds how long a mail still waits after a far line is back, of which the
+	// sender hears nothing. One mail a minute and division that is cut off costs little.
+	maxBackoff = time.Minute
 	// directoryEvery is how soon a sender notices that the directory has changed.
 	directoryEvery = time.Second
 	// markRows bounds a change of many rows: a transaction must stay below the closure's time.
