@@ -58,7 +58,7 @@ func TestPagesOfALodgedCase(t *testing.T) {
 		see(lodged+"/slip", lang, slip.Secret)
 		for _, at := range []struct{ state, reason, where, zh, en string }{
 			{"waiting", "", "", "正在发送", "being sent"},
-			{"waiting", "unreachable", "county/330106", "线路中断", "The line is cut"},
+			{"waiting", "unreachable", "county/330106", "线路不通", "No line at the last try"},
 			{"waiting", "no_answer", "province/330000", "没有及时答复", "no answer in time"},
 			{"refused", "catalog.no_item", "", "没有立案", "No case was opened"},
 			{"refused", "federation.mail.no_tenant", "", "没有这个部门", "no such department"},

@@ -51,11 +51,14 @@ func cityStory(t *testing.T, address string, l look, basic string) {
 	}
 	reference := "county/511602/civil-affairs/511A00000000-511602000000-000-115113010087781839-1-00"
 	at("/", 200, "home", "60")
-	at("/search?q="+url.QueryEscape("登记"), 200, "found", "四川省广安市广安区", "四川省广安市岳池县", reference,
+	at("/search?q="+url.QueryEscape("登记"), 200, "found", "四川省广安市广安区", "四川省广安市岳池县",
 		v.either("网址尚未收到", "not known yet"), v.either("失去联系", "Cannot be reached"))
 	links := portaltest.Value[string](v.Page, `[...document.querySelectorAll(".tb-card__title a")].map(a => a.href).join(" ")`)
 	if !strings.Contains(links, "https://district.example/t/civil-affairs/items/511A00000000") || strings.Contains(links, "511621000000") {
 		t.Errorf("the results lead to %s", links)
+	}
+	if !portaltest.Value[bool](v.Page, `[...document.querySelectorAll(".tb-card details code")].some(c => c.textContent === "`+reference+`")`) {
+		t.Errorf("no result has the reference %s", reference)
 	}
 	copies := portaltest.Value[int](v.Page, `[...document.querySelectorAll("[data-copy]")].filter(b => !b.hidden).length`)
 	if withScripts := !strings.HasPrefix(l.name, "phone-zh"); withScripts != (copies > 0) {
