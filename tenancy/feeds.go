@@ -81,10 +81,24 @@ func (t *Tenancy) foldTenant(ctx context.Context, division *service.DB, tenant s
 			return fmt.Errorf("row %d is of feed %s, format %d: a newer node's, and waits until the division database is led by one",
 				rows[0].Version, rows[0].Feed, rows[0].Format)
 		}
-		if err := t.fold(ctx, division, from, cursor, known); err != nil {
+		if err := t.foldParts(ctx, division, from, cursor, known); err != nil {
 			return err
 		}
 	}
+}
+
+// foldParts folds rows that follow a cursor, in halves when all of them at once take too
+// long: how much a row costs is the services' affair, and the machine may be busy.
+func (t *Tenancy) foldParts(ctx context.Context, division *service.DB, from source, cursor int64, rows []service.FeedRow) error {
+	err := t.fold(ctx, division, from, cursor, rows)
+	if len(rows) < 2 || !errors.Is(err, replication.ErrTooSlow) && !errors.Is(err, replication.ErrTooMuch) {
+		return err
+	}
+	half := len(rows) / 2
+	if err := t.foldParts(ctx, division, from, cursor, rows[:half]); err != nil {
+		return err
+	}
+	return t.foldParts(ctx, division, from, rows[half-1].Version, rows[half:])
 }
 
 // known is how many of the rows, from the first, this program can fold. The others wait:

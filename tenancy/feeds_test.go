@@ -2,6 +2,7 @@ package tenancy_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -175,4 +176,33 @@ func kept(t *testing.T, ten *tenancy.Tenancy, text string) (n int) {
 	t.Helper()
 	view(t, ten, `SELECT count(*) FROM keeper_all WHERE text = '`+text+`'`, &n)
 	return n
+}
+
+// Rows that take too long together are folded in parts: nothing waits for ever.
+func TestRowsThatTakeTooLongTogetherAreFoldedInParts(t *testing.T) {
+	t.Parallel()
+	slow := keeper(1)
+	fold := slow.Feeds[0].Fold
+	slow.Feeds[0].Fold = func(tx *service.Tx, from service.Tenant, rows []service.FeedRow) error {
+		if len(rows) > 3 {
+			return replication.ErrTooSlow
+		}
+		return fold(tx, from, rows)
+	}
+	ten := start(t, slow)
+	if err := create(t, ten, "tax", "税务局"); err != nil {
+		t.Fatal(err)
+	}
+	_, db, _ := ten.Database("tax")
+	if err := db.Update(t.Context(), func(tx *service.Tx) error {
+		for i := range 50 {
+			if err := tx.Publish("keeper.rows", fmt.Sprint(i), 1, []byte("x")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	replicationtest.Await(t, "the division has all rows", func() bool { return total(t, ten) == 50 })
 }

@@ -102,18 +102,19 @@ func publishCounts(tx *service.Tx) error {
 // foldItems keeps the division's search at what the departments publish, and tells the
 // divisions above.
 func foldItems(tx *service.Tx, from service.Tenant, rows []service.FeedRow) error {
+	var x indexing
 	for _, row := range rows {
-		if err := foldItem(tx, from, row); err != nil {
+		if err := foldItem(tx, &x, from, row); err != nil {
 			return fmt.Errorf("fold item %s of %s: %w", row.Key, from.Slug, err)
 		}
 	}
-	return nil
+	return x.finish(tx)
 }
 
-func foldItem(tx *service.Tx, from service.Tenant, row service.FeedRow) error {
+func foldItem(tx *service.Tx, x *indexing, from service.Tenant, row service.FeedRow) error {
 	o := offer{place: place{tenant: from.Slug, code: row.Key}}
 	if len(row.Payload) == 0 {
-		if _, err := o.remove(tx); err != nil {
+		if _, err := o.remove(tx, x); err != nil {
 			return err
 		}
 		return tx.PublishTo(service.Up, feedOffers, o.key(), feedFormat, nil)
@@ -121,7 +122,7 @@ func foldItem(tx *service.Tx, from service.Tenant, row service.FeedRow) error {
 	if err := json.Unmarshal(row.Payload, &o.entry); err != nil {
 		return err
 	}
-	if err := o.store(tx); err != nil {
+	if err := o.store(tx, x); err != nil {
 		return err
 	}
 	o.Department = from.Name // Only for others: here it is read from where it may change.

@@ -86,12 +86,12 @@ func (o *offer) check() error {
 
 // store makes search find the offer as it is now. Cost: about 60 µs when an item of the
 // same text is there, else about 200 µs.
-func (o *offer) store(tx *service.Tx) error {
+func (o *offer) store(tx *service.Tx, x *indexing) error {
 	id, former, oldText, err := o.find(tx)
 	if err != nil {
 		return err
 	}
-	text, err := textID(tx, &o.entry)
+	text, err := textID(tx, x, &o.entry)
 	if err != nil {
 		return err
 	}
@@ -109,12 +109,12 @@ func (o *offer) store(tx *service.Tx) error {
 		return err
 	}
 	if !known || former != codes {
-		if err := o.indexCodes(tx, id, known); err != nil {
+		if err := o.indexCodes(tx, x, id, known); err != nil {
 			return err
 		}
 	}
 	if known && oldText != text {
-		return dropText(tx, oldText)
+		return dropText(tx, x, oldText)
 	}
 	return nil
 }
@@ -128,8 +128,8 @@ func (o *offer) find(q service.Querier) (id int64, former string, text int64, er
 	return id, former, text, err
 }
 
-func (o *offer) indexCodes(tx *service.Tx, id int64, known bool) error {
-	if known {
+func (o *offer) indexCodes(tx *service.Tx, x *indexing, id int64, known bool) error {
+	if known && !drop(&x.codes, id) {
 		if err := tx.Exec(`DELETE FROM catalog_code_search WHERE docid = ?`, id); err != nil {
 			return err
 		}
@@ -138,11 +138,12 @@ func (o *offer) indexCodes(tx *service.Tx, id int64, known bool) error {
 	for _, code := range append([]string{o.code}, o.Former...) {
 		set.addText(code)
 	}
-	return tx.Exec(`INSERT INTO catalog_code_search (docid, codes) VALUES (?, ?)`, id, set.String())
+	x.codes = append(x.codes, indexRow{id, []any{set.String()}})
+	return nil
 }
 
 // remove makes search forget the offer, if it was told by the same child.
-func (o *offer) remove(tx *service.Tx) (removed bool, err error) {
+func (o *offer) remove(tx *service.Tx, x *indexing) (removed bool, err error) {
 	id, _, text, err := o.find(tx)
 	if err != nil || id == 0 {
 		return false, err
@@ -151,15 +152,17 @@ func (o *offer) remove(tx *service.Tx) (removed bool, err error) {
 	if err != nil || r.RowsAffected == 0 {
 		return false, err // It is another child's by now: the division has moved.
 	}
-	if err := tx.Exec(`DELETE FROM catalog_code_search WHERE docid = ?`, id); err != nil {
-		return false, err
+	if !drop(&x.codes, id) {
+		if err := tx.Exec(`DELETE FROM catalog_code_search WHERE docid = ?`, id); err != nil {
+			return false, err
+		}
 	}
-	return true, dropText(tx, text)
+	return true, dropText(tx, x, text)
 }
 
 // textID returns the id of the entry's text, which is cut for search when it is new: that
 // costs about 50 µs, and is the same work at every level.
-func textID(tx *service.Tx, e *entry) (int64, error) {
+func textID(tx *service.Tx, x *indexing, e *entry) (int64, error) {
 	words := strings.Join(e.Words, " ")
 	var id int64
 	err := tx.QueryRow(`SELECT id FROM catalog_text WHERE name = ? AND main_item = ? AND words = ?`, e.Name, e.MainItem, words).Scan(&id)
@@ -174,13 +177,14 @@ func textID(tx *service.Tx, e *entry) (int64, error) {
 		id, e.Name, e.MainItem, words, c.pinyin, c.initials, strings.Join(c.sounds, " "), len(e.Name)); err != nil {
 		return 0, err
 	}
-	return id, tx.Exec(`INSERT INTO catalog_text_search (docid, name, words, pinyin) VALUES (?, ?, ?, ?)`, id, c.name, c.words, c.sound)
+	x.texts = append(x.texts, indexRow{id, []any{c.name, c.words, c.sound}})
+	return id, nil
 }
 
 // dropText forgets a text that no offer has any more.
-func dropText(tx *service.Tx, id int64) error {
+func dropText(tx *service.Tx, x *indexing, id int64) error {
 	r, err := tx.ExecResult(`DELETE FROM catalog_text WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM catalog_offer WHERE text = ?1)`, id)
-	if err != nil || r.RowsAffected == 0 {
+	if err != nil || r.RowsAffected == 0 || drop(&x.texts, id) {
 		return err
 	}
 	return tx.Exec(`DELETE FROM catalog_text_search WHERE docid = ?`, id)
@@ -220,22 +224,23 @@ func cutText(itemName, mainItem string, words []string) cut {
 // divisions above. An offer of a division that is not below the child is an error.
 // Cost: see store; and a row for the next hop.
 func foldOffers(tx *service.Tx, from division.Ref, rows []service.FeedRow) error {
+	var x indexing
 	for _, row := range rows {
-		if err := foldOffer(tx, from, row); err != nil {
+		if err := foldOffer(tx, &x, from, row); err != nil {
 			return fmt.Errorf("fold an offer that %s told: %w", from, err)
 		}
 	}
-	return nil
+	return x.finish(tx)
 }
 
-func foldOffer(tx *service.Tx, from division.Ref, row service.FeedRow) error {
+func foldOffer(tx *service.Tx, x *indexing, from division.Ref, row service.FeedRow) error {
 	where, err := parsePlace(tx, from, row.Key)
 	if err != nil {
 		return err
 	}
 	o := offer{place: where, via: from.String()}
 	if len(row.Payload) == 0 {
-		removed, err := o.remove(tx)
+		removed, err := o.remove(tx, x)
 		if err != nil || !removed {
 			return err
 		}
@@ -247,7 +252,7 @@ func foldOffer(tx *service.Tx, from division.Ref, row service.FeedRow) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if err := o.store(tx); err != nil {
+	if err := o.store(tx, x); err != nil {
 		return err
 	}
 	return tx.PublishTo(service.Up, feedOffers, o.key(), row.Format, row.Payload)

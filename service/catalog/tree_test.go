@@ -253,6 +253,34 @@ func TestAnOfferThatComesAgainChangesNothingAndOneThatIsGoneIsGoneEverywhere(t *
 	}
 }
 
+// The indexes are written at the end of a fold: what comes and goes within one must not
+// stay in them.
+func TestAnOfferThatIsNamedTwiceInOneFoldIsFoundByItsLastName(t *testing.T) {
+	w := newWorld(t).at("city/511600")
+	row := func(version int64, code, name string) service.FeedRow {
+		r := service.FeedRow{Feed: "catalog.offers", Key: "|" + tenant + "|" + code, Version: version, Format: 1}
+		if name != "" {
+			r.Payload = []byte(`{"name":"` + name + `","type":1,"department":"区民政局"}`)
+		}
+		return r
+	}
+	w.Update(w.Division, func(tx *service.Tx) error {
+		return foldOf("catalog.offers")(tx, division.Ref{Level: division.County, Code: "511602"}, []service.FeedRow{
+			row(1, "A1", "飞艇停放许可"), row(2, "A2", "飞艇停放许可"), row(3, "A1", "热气球升空备案"),
+			row(4, "A2", ""), row(5, "A3", "滑翔伞登记"), row(6, "A3", "")})
+	})
+	for query, want := range map[string]int{"飞艇": 0, "热气球": 1, "滑翔": 0} {
+		if n := w.searchPage("q=" + query).Total; n != want {
+			t.Errorf("%q finds %d, want %d", query, n, want)
+		}
+	}
+	for table, want := range map[string]int{"catalog_offer": 1, "catalog_text": 1, "catalog_text_search": 1, "catalog_code_search": 1} {
+		if n := w.Count(w.Division, `SELECT count(*) FROM `+table); n != want {
+			t.Errorf("%s has %d rows, want %d", table, n, want)
+		}
+	}
+}
+
 func TestAChildThatSpeaksNonsenseOrOfOthersIsRefusedRowByRow(t *testing.T) {
 	w := newWorld(t).at("province/510000")
 	w.knows("city/511600", "province/510000", "city/511600", "")
