@@ -71,7 +71,7 @@ func TestPagesOfALodgedCase(t *testing.T) {
 			see("/t/tax/lodgings?state="+at.state, lang, slip.Number)
 			see("/t/tax/mail?state="+at.state, lang, "minzheng")
 		}
-		see("/t/tax/mail", lang, zh("没有等待送达的邮件", "Nothing waits"))
+		see("/t/tax/mail", lang, zh("没有等待送达的外发件", "Nothing waits"))
 		see("/t/tax/lodgings?state=waiting", lang, zh("没有符合条件的办件", "No case"))
 	}
 	update(`INSERT INTO cases_channel (case_id, number, division, division_name, department) SELECT id, 'n', 'county/330106', ?, 'x' FROM cases_case`, hostile)
