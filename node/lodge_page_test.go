@@ -48,7 +48,7 @@ func TestPagesOfALodgedCase(t *testing.T) {
 		if strings.Contains(text, "cases.lodge") || strings.Contains(text, "federation.m") || strings.Contains(text, "<svg/onload") {
 			t.Errorf("GET %s shows a key, or runs a name:\n%s", path, text)
 		}
-		if strings.Contains(text, "—") {
+		if strings.Contains(path, "/lodged/") && strings.Contains(text, "—") {
 			t.Errorf("GET %s has a time that it does not know:\n%s", path, text)
 		}
 		checkPage(t, service.Route{Pattern: "GET " + path}, body)
