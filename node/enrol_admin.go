@@ -265,8 +265,13 @@ func (n *Node) parentStatus(ctx context.Context) (ParentStatus, error) {
 	return s, err
 }
 
+// newFor is how long a child that was enrolled may take until it is heard first: two
+// nodes get certificates, find each other, and tell for the first time.
+const newFor = 2 * time.Minute
+
 func childStatus(c federation.Child, f federation.Freshness, now time.Time) ChildStatus {
-	s := ChildStatus{Ref: c.Ref, Name: division.FullName(c.Ref), State: c.State, Reason: c.Reason, Since: c.Enrolled, Silent: f.Silent}
+	s := ChildStatus{Ref: c.Ref, Name: division.FullName(c.Ref), State: c.State, Reason: c.Reason, Since: c.Enrolled,
+		Silent: f.Silent && (f.Known || now.Sub(c.Enrolled) > newFor)}
 	if f.Known {
 		age := int64(max(0, now.Sub(f.AsOf)).Seconds())
 		s.Confirmed, s.Age = &f.AsOf, &age

@@ -136,6 +136,8 @@ func (a *app) childState(c node.ChildStatus) string {
 		return a.paint(red, "held")
 	case c.Silent:
 		return a.paint(yellow, "silent")
+	case c.Confirmed == nil:
+		return "new"
 	}
 	return a.paint(green, string(c.State))
 }

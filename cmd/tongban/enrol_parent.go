@@ -60,8 +60,12 @@ func (a *app) printParent(s node.ParentStatus) {
 		fmt.Fprintln(a.out, "This division has no parent. To get one, have a token made there (`tongban child token`) and run:  tongban enrol TOKEN")
 		return
 	}
-	fmt.Fprintf(a.out, "%s (%s), since %s\nLine to it: %s\nName of this division: %s\nCertificate until: %s, renewed by itself while there is a line\n",
-		clean(s.Name), s.Ref, localTime(s.Since), clean(strings.Join(s.Links, ", ")), s.DNSName, localTime(s.NotAfter))
+	line := a.paint(yellow, "down")
+	if s.Connected {
+		line = a.paint(green, "up")
+	}
+	fmt.Fprintf(a.out, "%s (%s), since %s\nLine to it: %s, %s\nName of this division: %s\nCertificate until: %s, renewed by itself while there is a line\n",
+		clean(s.Name), s.Ref, localTime(s.Since), clean(strings.Join(s.Links, ", ")), line, s.DNSName, localTime(s.NotAfter))
 	if s.Held {
 		fmt.Fprintf(a.out, "%s: two boxes show its identity, or an old copy of it is back; have the wrong one switched off, then run `tongban parent free`\n", a.paint(red, "held"))
 	}
