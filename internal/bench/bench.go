@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tongban/internal/demo"
+	"tongban/node/exit"
 )
 
 // Options say what is measured. A zero field takes the default stated beside it.
@@ -96,7 +97,7 @@ func (o Options) withDefaults() Options {
 func Run(ctx context.Context, o Options) (r Report, err error) {
 	o = o.withDefaults()
 	if o.Only != "" && o.Only != OnlyDistrict && o.Only != OnlyFederation {
-		return r, fmt.Errorf("there is nothing called %q to measure; say %s or %s", o.Only, OnlyDistrict, OnlyFederation)
+		return r, exit.Usagef("there is nothing called %q to measure; say %s or %s", o.Only, OnlyDistrict, OnlyFederation)
 	}
 	r.Machine = thisMachine()
 	if r.Binary, err = binarySize(); err != nil {
