@@ -150,21 +150,28 @@ const (
 // freePorts replaces port 0 by a free port: a node has to come back on the address that
 // the others know. Only tests and demonstrations ask for it.
 func freePorts(cfg *config.Config) error {
+	taken := map[string]bool{} // Chosen here, and not bound yet.
 	for _, address := range []*string{&cfg.Web.Listen, &cfg.Peer.Listen, &cfg.Gossip.Listen, &cfg.Link.Listen} {
 		host, port, err := net.SplitHostPort(*address)
 		if err != nil || port != "0" {
 			continue
 		}
-		if *address, err = freeAddress(host); err != nil {
+		if *address, err = freeAddress(host, taken); err != nil {
 			return exit.Configf("find a free port on %s: %w", host, err)
 		}
 	}
 	return nil
 }
 
-func freeAddress(host string) (address string, err error) {
+// freeAddress returns an address that nobody has, with a port that is not taken, and takes
+// it.
+func freeAddress(host string, taken map[string]bool) (address string, err error) {
 	for range portTries {
-		address = net.JoinHostPort(host, strconv.Itoa(lowFreePort+rand.IntN(highFreePort-lowFreePort)))
+		port := strconv.Itoa(lowFreePort + rand.IntN(highFreePort-lowFreePort))
+		if taken[port] {
+			continue
+		}
+		address = net.JoinHostPort(host, port)
 		tcp, e := net.Listen("tcp", address)
 		if e != nil {
 			err = e
@@ -172,11 +179,12 @@ func freeAddress(host string) (address string, err error) {
 		}
 		udp, e := net.ListenPacket("udp", address)
 		if e == nil {
+			taken[port] = true
 			return address, errors.Join(udp.Close(), tcp.Close())
 		}
 		err = errors.Join(e, tcp.Close())
 	}
-	return "", err
+	return "", cmp.Or(err, errors.New("all ports that were tried are taken"))
 }
 
 func advertised(e config.Endpoint) string {
