@@ -38,7 +38,7 @@ type State string
 // States of a child.
 const (
 	Active State = "active"
-	Held   State = "held" // Its lines are closed; see Child.Reason.
+	Held   State = "held" // Its rows and mails are refused, and it is told why; see Child.Reason.
 )
 
 // Reasons of a hold, message keys below "federation.held.".

@@ -1,12 +1,10 @@
 package service
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"tongban/division"
-	"tongban/replication"
 )
 
 // Address is a tenant of a division.
@@ -140,14 +138,4 @@ func ScanOutgoing(row interface{ Scan(dest ...any) error }) (Outgoing, error) {
 	}
 	m.To.Division, err = division.ParseRef(to)
 	return m, err
-}
-
-// HasReceived reports whether a mail is in this database's inbox.
-func HasReceived(q Querier, id MailID) (bool, error) {
-	var n int
-	err := q.QueryRow(`SELECT 1 FROM service_inbox WHERE origin = ? AND epoch = ? AND seq = ?`, id.Origin, id.Epoch, id.Seq).Scan(&n)
-	if errors.Is(err, replication.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
 }
