@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"tongban/internal/process"
 )
 
 // backUp makes a backup of the division with the command that an operator uses.
@@ -15,7 +17,7 @@ func (s *script) backUp(ctx context.Context) error {
 	if err := os.WriteFile(s.passphraseFile(), []byte(rand.Text()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the passphrase: %w", err)
 	}
-	if _, err := run(ctx, s.d.binary, "backup", s.backupFile(), "--config", s.d.Nodes[0].Config.File,
+	if _, err := process.Run(ctx, s.d.binary, "backup", s.backupFile(), "--config", s.d.Nodes[0].Config.File,
 		"--passphrase-file", s.passphraseFile()); err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func (s *script) restore(ctx context.Context) (err error) {
 		return err
 	}
 	dir := filepath.Join(r.Dir, "node")
-	if _, err := run(ctx, s.d.binary, append([]string{"restore", s.backupFile(), "--dir", dir,
+	if _, err := process.Run(ctx, s.d.binary, append([]string{"restore", s.backupFile(), "--dir", dir,
 		"--passphrase-file", s.passphraseFile(), "--yes"}, ports...)...); err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ func (s *script) verify(ctx context.Context) error {
 	for _, n := range s.d.Nodes {
 		args = append(args, n.Config.Dir())
 	}
-	if _, err := run(ctx, s.d.binary, args...); err != nil {
+	if _, err := process.Run(ctx, s.d.binary, args...); err != nil {
 		return err
 	}
 	s.o.Progress.Step("tongban verify: replicas, audit and receipts of the three folders agree")

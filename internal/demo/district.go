@@ -14,6 +14,7 @@ import (
 
 	"tongban/division"
 	"tongban/internal/demo/relay"
+	"tongban/internal/process"
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/config"
@@ -54,7 +55,7 @@ type Node struct {
 	Config config.Config
 	Admin  *client.Client
 
-	proc *process
+	proc *process.Process
 }
 
 // Setting says how a district is started. A zero field takes the default stated beside it.
@@ -132,7 +133,7 @@ var ports = []string{"--web", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--gossi
 // found makes and starts the first node.
 func (d *District) found(ctx context.Context) error {
 	dir := filepath.Join(d.Dir, "n1")
-	out, err := run(ctx, d.binary, append([]string{"init", "--division", string(d.Division.Code), "--level", d.Division.Level.String(), "--dir", dir, "--node", "n1",
+	out, err := process.Run(ctx, d.binary, append([]string{"init", "--division", string(d.Division.Code), "--level", d.Division.Level.String(), "--dir", dir, "--node", "n1",
 		"--recovery-file", filepath.Join(d.Dir, "recovery.txt")}, ports...)...)
 	if err != nil {
 		return err
@@ -162,7 +163,7 @@ func (d *District) join(ctx context.Context) error {
 	if err := d.Nodes[0].Admin.Post(ctx, "/node/token", node.TokenRequest{Valid: "1h"}, &token); err != nil {
 		return fmt.Errorf("ask for a join token: %w", err)
 	}
-	if _, err := run(ctx, d.binary, append([]string{"join", token.Token, "--dir", dir, "--node", name}, ports...)...); err != nil {
+	if _, err := process.Run(ctx, d.binary, append([]string{"join", token.Token, "--dir", dir, "--node", name}, ports...)...); err != nil {
 		return err
 	}
 	return d.add(ctx, name, dir)
@@ -191,7 +192,7 @@ func (d *District) add(ctx context.Context, name, dir string) error {
 // one that is without a majority does not.
 func (d *District) Run(ctx context.Context, nodes ...*Node) error {
 	for _, n := range nodes {
-		p, err := startProcess("node "+d.label(n), filepath.Join(d.Dir, n.Name+".log"), d.binary, "run", "--config", n.Config.File)
+		p, err := process.Start("node "+d.label(n), filepath.Join(d.Dir, n.Name+".log"), d.binary, "run", "--config", n.Config.File)
 		if err != nil {
 			return err
 		}
@@ -214,9 +215,9 @@ func (d *District) Run(ctx context.Context, nodes ...*Node) error {
 func (d *District) label(n *Node) string { return string(d.Division.Code) + "/" + n.Name }
 
 // PID is the process id of a node.
-func (d *District) PID(n *Node) int { return d.processOf(n).pid() }
+func (d *District) PID(n *Node) int { return d.processOf(n).PID() }
 
-func (d *District) processOf(n *Node) *process {
+func (d *District) processOf(n *Node) *process.Process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return n.proc
@@ -234,7 +235,7 @@ func (d *District) Running() []*Node {
 	defer d.mu.Unlock()
 	var list []*Node
 	for _, n := range d.Nodes {
-		if n.proc != nil && n.proc.running() {
+		if n.proc != nil && n.proc.Running() {
 			list = append(list, n)
 		}
 	}
@@ -243,21 +244,21 @@ func (d *District) Running() []*Node {
 
 // Kill ends a node's process at once (SIGKILL).
 func (d *District) Kill(n *Node) {
-	d.processOf(n).kill()
+	d.processOf(n).Kill()
 }
 
 // StopNode stops a node's process in good order.
 func (d *District) StopNode(n *Node) error {
-	return d.processOf(n).stop()
+	return d.processOf(n).Stop()
 }
 
 // Stop stops the processes of all nodes in good order, at the same time.
-func (d *District) Stop() error { return stopAll(d.processes()) }
+func (d *District) Stop() error { return process.StopAll(d.processes()) }
 
-func (d *District) processes() []*process {
+func (d *District) processes() []*process.Process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var list []*process
+	var list []*process.Process
 	for _, n := range d.Nodes {
 		if n.proc != nil {
 			list = append(list, n.proc)
@@ -282,7 +283,7 @@ func (d *District) Close(keep bool) error {
 // death is the first death of a process that nobody asked for.
 func (d *District) death() error {
 	for _, p := range d.processes() {
-		if err := p.death(); err != nil {
+		if err := p.Death(); err != nil {
 			return err
 		}
 	}
@@ -292,8 +293,8 @@ func (d *District) death() error {
 // forgive makes the deaths so far no reason to give up: people kill boxes here.
 func (d *District) forgive() {
 	for _, p := range d.processes() {
-		if !p.running() {
-			p.expect()
+		if !p.Running() {
+			p.Expect()
 		}
 	}
 }

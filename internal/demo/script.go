@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tongban/internal/process"
 	"tongban/replication"
 	"tongban/tenancy"
 )
@@ -300,13 +301,13 @@ func (d *District) stopLeaderLast(ctx context.Context) error {
 			leader = string(s.Leader)
 		}
 	}
-	var others []*process
+	var others []*process.Process
 	for _, n := range d.Nodes {
 		if n.Name != leader {
 			others = append(others, d.processOf(n))
 		}
 	}
-	if err := stopAll(others); err != nil {
+	if err := process.StopAll(others); err != nil {
 		return err
 	}
 	return d.Stop()

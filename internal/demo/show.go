@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tongban/internal/demo/page"
+	"tongban/internal/process"
 	"tongban/service/catalog"
 )
 
@@ -199,7 +200,7 @@ func (d *District) departmentsToShow(ctx context.Context, c Catalog) (first, sec
 // watch reports processes that die, each once, until ctx ends. The others go on: that is
 // what they are for.
 func (t *Tree) watch(ctx context.Context) {
-	told := map[*process]bool{}
+	told := map[*process.Process]bool{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -210,7 +211,7 @@ func (t *Tree) watch(ctx context.Context) {
 		}
 		for _, d := range t.Divisions {
 			for _, p := range d.processes() {
-				if err := p.death(); err != nil && !told[p] {
+				if err := p.Death(); err != nil && !told[p] {
 					told[p] = true
 					t.say.Step("%v", err)
 				}

@@ -10,7 +10,7 @@ import (
 // layers, lowest first. A package imports only packages of lower layers, and packages of
 // its own folder. The reason: whoever changes a layer need only read what is below.
 var layers = [][]string{
-	{"replication", "division"},
+	{"replication", "division", "internal/process"},
 	{"service"}, // The contract alone; the services below it are a layer of their own.
 	{"tenancy", "federation"},
 	{"portal", "service/"},

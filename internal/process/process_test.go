@@ -1,4 +1,4 @@
-package demo
+package process
 
 import (
 	"context"
@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-func shell(t *testing.T, script string) *process {
+func shell(t *testing.T, script string) *Process {
 	t.Helper()
-	p, err := startProcess("the child", filepath.Join(t.TempDir(), "log"), "/bin/sh", "-c", script)
+	p, err := Start("the child", filepath.Join(t.TempDir(), "log"), "/bin/sh", "-c", script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(p.Kill)
 	return p
 }
 
 // awaitLog waits until the process has printed text.
-func awaitLog(t *testing.T, p *process, text string) {
+func awaitLog(t *testing.T, p *Process, text string) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
-	for !strings.Contains(tail(p.log, tailLines), text) {
+	for !strings.Contains(Tail(p.log, tailLines), text) {
 		select {
 		case <-deadline:
 			t.Fatalf("the child never printed %q", text)
@@ -34,7 +34,7 @@ func awaitLog(t *testing.T, p *process, text string) {
 func TestAProcessThatDiesIsReportedWithItsLastLines(t *testing.T) {
 	p := shell(t, "seq 100; echo last words >&2; exit 3")
 	<-p.done
-	err := p.death()
+	err := p.Death()
 	if err == nil {
 		t.Fatal("nobody noticed the death")
 	}
@@ -51,13 +51,13 @@ func TestAProcessThatDiesIsReportedWithItsLastLines(t *testing.T) {
 func TestAProcessThatWasToldToEndIsNoDeath(t *testing.T) {
 	p := shell(t, `trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done`)
 	awaitLog(t, p, "ready")
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
-	if p.running() || p.death() != nil {
-		t.Errorf("running %v, death %v", p.running(), p.death())
+	if p.Running() || p.Death() != nil {
+		t.Errorf("running %v, death %v", p.Running(), p.Death())
 	}
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Errorf("stopping it twice: %v", err)
 	}
 }
@@ -66,11 +66,11 @@ func TestAProcessThatDoesNotStopIsKilledAndThatIsSaid(t *testing.T) {
 	p := shell(t, `trap '' TERM; echo ready; while :; do sleep 0.02; done`)
 	awaitLog(t, p, "ready")
 	p.patience = 100 * time.Millisecond
-	err := p.stop()
+	err := p.Stop()
 	if err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("stop: %v", err)
 	}
-	if p.running() {
+	if p.Running() {
 		t.Error("it still runs")
 	}
 }
@@ -78,13 +78,13 @@ func TestAProcessThatDoesNotStopIsKilledAndThatIsSaid(t *testing.T) {
 func TestAProcessThatStopsWithAnErrorIsReported(t *testing.T) {
 	p := shell(t, `trap 'echo it hurts; exit 7' TERM; echo ready; while :; do sleep 0.02; done`)
 	awaitLog(t, p, "ready")
-	if err := p.stop(); err == nil || !strings.Contains(err.Error(), "it hurts") {
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "it hurts") {
 		t.Errorf("stop: %v", err)
 	}
 }
 
 func TestACommandThatFailsSaysWhatItSaid(t *testing.T) {
-	_, err := run(context.Background(), "/bin/sh", "-c", "echo the reason >&2; exit 1")
+	_, err := Run(context.Background(), "/bin/sh", "-c", "echo the reason >&2; exit 1")
 	if err == nil || !strings.Contains(err.Error(), "the reason") {
 		t.Errorf("run: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestNoVariableOfTheCallerConfiguresANode(t *testing.T) {
 	t.Setenv("TONGBAN_WEB_LISTEN", "192.0.2.1:80")
 	p := shell(t, `echo "web=$TONGBAN_WEB_LISTEN. path=$PATH."`)
 	<-p.done
-	if log := tail(p.log, 1); !strings.Contains(log, "web=.") || strings.Contains(log, "path=.") {
+	if log := Tail(p.log, 1); !strings.Contains(log, "web=.") || strings.Contains(log, "path=.") {
 		t.Errorf("the child saw %s", log)
 	}
 }

@@ -1,4 +1,7 @@
-package demo
+// Package process runs the program's own processes for the demonstration, the measurements
+// and the torture: each with its output in a file, ended with this process however that
+// ends, and its death reported with the last lines of its log.
+package process
 
 import (
 	"bufio"
@@ -25,9 +28,9 @@ const (
 	maxTail = 64 << 10
 )
 
-// process is one running program with its output in a file. Its methods may be called
+// Process is one running program with its output in a file. Its methods may be called
 // concurrently.
-type process struct {
+type Process struct {
 	name string // For people.
 	log  string // Path.
 	cmd  *exec.Cmd
@@ -40,15 +43,15 @@ type process struct {
 	expected bool // It was told to end.
 }
 
-// startProcess starts binary with args; what it prints is appended to the file log. The
+// Start starts binary with args; what it prints is appended to the file log. The
 // kernel ends it when this process dies, however that dies.
-func startProcess(name, log, binary string, args ...string) (*process, error) {
+func Start(name, log, binary string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer out.Close() // The child has its own descriptor.
-	p := &process{name: name, log: log, done: make(chan struct{}), patience: stopPatience, cmd: exec.Command(binary, args...)}
+	p := &Process{name: name, log: log, done: make(chan struct{}), patience: stopPatience, cmd: exec.Command(binary, args...)}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, environment()
 	// A group of its own: Ctrl-C in a terminal reaches us alone, and we stop it in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
@@ -71,11 +74,11 @@ func startProcess(name, log, binary string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// pid is the process id.
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// PID is the process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// running reports whether it has not ended.
-func (p *process) running() bool {
+// Running reports whether it has not ended.
+func (p *Process) Running() bool {
 	select {
 	case <-p.done:
 		return false
@@ -84,70 +87,70 @@ func (p *process) running() bool {
 	}
 }
 
-// expect notes that its end is wanted from here on.
-func (p *process) expect() {
+// Expect notes that its end is wanted from here on.
+func (p *Process) Expect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expected = true
 }
 
-// death returns why it ended although nobody had asked for that, with the end of its log;
+// Death returns why it ended although nobody had asked for that, with the end of its log;
 // nil: it runs, or was told to end.
-func (p *process) death() error {
+func (p *Process) Death() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.running() || p.expected {
+	if p.Running() || p.expected {
 		return nil
 	}
 	reason := "it ended by itself"
 	if p.err != nil {
 		reason = p.err.Error()
 	}
-	return fmt.Errorf("%s (process %d) has died: %s; the end of its log:\n%s", p.name, p.pid(), reason, tail(p.log, tailLines))
+	return fmt.Errorf("%s (process %d) has died: %s; the end of its log:\n%s", p.name, p.PID(), reason, Tail(p.log, tailLines))
 }
 
-// kill ends it at once (SIGKILL) and waits until it is gone.
-func (p *process) kill() {
-	p.expect()
+// Kill ends it at once (SIGKILL) and waits until it is gone.
+func (p *Process) Kill() {
+	p.Expect()
 	_ = p.cmd.Process.Kill() // Fails when it is gone already.
 	<-p.done
 }
 
-// stop ends it in good order (SIGTERM) and waits. When that takes longer than
+// Stop ends it in good order (SIGTERM) and waits. When that takes longer than
 // stopPatience it is killed, and stop says so.
-func (p *process) stop() error {
-	p.expect()
-	if !p.running() {
+func (p *Process) Stop() error {
+	p.Expect()
+	if !p.Running() {
 		return nil
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // Fails when it is gone already.
 	select {
 	case <-p.done:
 	case <-time.After(p.patience):
-		p.kill()
-		return fmt.Errorf("%s (process %d) did not stop within %s and was killed; the end of its log:\n%s", p.name, p.pid(), p.patience, tail(p.log, tailLines))
+		p.Kill()
+		return fmt.Errorf("%s (process %d) did not stop within %s and was killed; the end of its log:\n%s", p.name, p.PID(), p.patience, Tail(p.log, tailLines))
 	}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
-		return fmt.Errorf("%s (process %d) ended with %w; the end of its log:\n%s", p.name, p.pid(), p.err, tail(p.log, tailLines))
+		return fmt.Errorf("%s (process %d) ended with %w; the end of its log:\n%s", p.name, p.PID(), p.err, Tail(p.log, tailLines))
 	}
 	return nil
 }
 
-// stopAll stops processes at the same time.
-func stopAll(list []*process) error {
+// StopAll stops processes at the same time.
+func StopAll(list []*Process) error {
 	errs := make([]error, len(list))
 	var wg sync.WaitGroup
 	for i, p := range list {
-		wg.Go(func() { errs[i] = p.stop() })
+		wg.Go(func() { errs[i] = p.Stop() })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// run runs a command of the binary to its end and returns what it printed on stdout. An
+// Run runs a command of the binary to its end and returns what it printed on stdout. An
 // error holds what it printed on stderr.
-func run(ctx context.Context, binary string, args ...string) ([]byte, error) {
+func Run(ctx context.Context, binary string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stderr strings.Builder
 	cmd.Stderr, cmd.Env = &stderr, environment()
@@ -169,8 +172,8 @@ func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TONGBAN_") })
 }
 
-// tail returns the last n lines of a file, each indented; "(empty)" when there are none.
-func tail(path string, n int) string {
+// Tail returns the last n lines of a file, each indented; "(empty)" when there are none.
+func Tail(path string, n int) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return "  (" + err.Error() + ")"
