@@ -25,10 +25,8 @@ type DB struct {
 	hooks   hooks
 	solo    bool // It has no group: see Solo.
 
-	raft      *raft.Raft
-	logs      raft.LogStore
-	snapshots raft.SnapshotStore
-	progress  *progress
+	group atomic.Pointer[group] // Of its log; nil until it is started the first time.
+	logs  raft.LogStore
 
 	// mu guards the write connection and what is open on it. It is held for a statement or
 	// an apply, never while a closure runs.
@@ -47,9 +45,7 @@ type DB struct {
 	applied     watch // Of state.applied, after the commit.
 	wal         wal
 
-	opened   chan struct{} // Closed when raft is set: the FSM may be called before.
-	halt     sync.Once     // See shutdown.
-	halted   chan struct{} // Closed when all of raft's goroutines have ended.
+	opened   chan struct{} // Closed when group is set: the FSM may be called before.
 	queue    queue
 	tenure   tenure
 	stopping chan struct{}
@@ -106,14 +102,14 @@ func (db *DB) Leader() (NodeID, bool) {
 	if db.solo {
 		return db.engine.opts.Node, true
 	}
-	_, id := db.raft.LeaderWithID()
+	_, id := db.raft().LeaderWithID()
 	return NodeID(id), id != ""
 }
 
 // IsLeader says whether this node leads and has applied all that was committed before its
 // leadership: whether Update can work here.
 func (db *DB) IsLeader() bool {
-	return db.tenure.term() != 0 && (db.solo || db.raft.State() == raft.Leader)
+	return db.tenure.term() != 0 && (db.solo || db.raft().State() == raft.Leader)
 }
 
 // Status is the database's condition on this node.
@@ -123,8 +119,8 @@ func (db *DB) Status() Status {
 	}
 	leader, _ := db.Leader()
 	s := Status{
-		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft.CurrentTerm(),
-		Applied: db.Applied(), LogLast: Index(db.raft.LastIndex()),
+		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft().CurrentTerm(),
+		Applied: db.Applied(), LogLast: Index(db.raft().LastIndex()),
 	}
 	if members, err := db.Members(); err == nil {
 		for _, m := range members {
@@ -140,7 +136,7 @@ func (db *DB) Status() Status {
 }
 
 func (db *DB) role() string {
-	switch db.raft.State() {
+	switch db.raft().State() {
 	case raft.Leader:
 		return "leader"
 	case raft.Candidate:
@@ -176,7 +172,7 @@ func (db *DB) fail(err error) {
 	db.log.Error("a replica has stopped; it serves nothing until it is rebuilt", "err", err)
 	db.rollback()
 	db.applied.notify()
-	if db.raft == nil { // A start that fails: there is nobody to stop yet.
+	if db.group.Load() == nil { // A start that fails: there is nobody to stop yet.
 		return
 	}
 	db.tasks.Add(1)
@@ -211,7 +207,7 @@ func (db *DB) stop() error {
 	err := db.shutdown()
 	db.tasks.Wait()
 	if !db.solo {
-		db.progress.wait()
+		db.progress().wait()
 	}
 	db.readers.shut()
 	db.mu.Lock()
@@ -220,17 +216,12 @@ func (db *DB) stop() error {
 	return errors.Join(err, db.w.close())
 }
 
-// shutdown ends raft and waits for it. The transport goes first: raft waits for its own
-// calls, of which one that sends a file takes minutes.
+// shutdown ends the group that runs and waits for it.
 func (db *DB) shutdown() error {
-	var err error
-	db.halt.Do(func() {
-		if !db.solo {
-			err = errors.Join(db.progress.Close(), db.raft.Shutdown().Error())
-		}
-		close(db.halted)
-	})
-	return err
+	if g := db.group.Load(); g != nil {
+		return g.shutdown()
+	}
+	return nil
 }
 
 // watch is a number that grows, with waiters.

@@ -16,7 +16,7 @@ func (db *DB) Members() ([]Member, error) {
 	if db.solo {
 		return []Member{{Node: db.engine.opts.Node, Voter: true}}, nil
 	}
-	f := db.raft.GetConfiguration()
+	f := db.raft().GetConfiguration()
 	if err := f.Error(); err != nil {
 		return nil, fmt.Errorf("members of %s: %w", db.id, err)
 	}
@@ -60,7 +60,7 @@ func (db *DB) AddNode(ctx context.Context, n NodeID) error {
 		known = known || m.Node == n
 	}
 	if !known {
-		f := db.raft.AddNonvoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
+		f := db.raft().AddNonvoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
 		if err := db.changed(ctx, f, "add", n); err != nil {
 			return err
 		}
@@ -68,15 +68,15 @@ func (db *DB) AddNode(ctx context.Context, n NodeID) error {
 	if err := db.waitCaughtUp(ctx, n, term); err != nil {
 		return err
 	}
-	return db.changed(ctx, db.raft.AddVoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout), "promote", n)
+	return db.changed(ctx, db.raft().AddVoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout), "promote", n)
 }
 
 // waitCaughtUp waits until n has acknowledged what was in the log when it was asked for.
 func (db *DB) waitCaughtUp(ctx context.Context, n NodeID, term uint64) error {
-	goal := db.raft.LastIndex()
+	goal := db.raft().LastIndex()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for db.progress.of(n, term).last < goal {
+	for db.progress().of(n, term).last < goal {
 		if db.tenure.term() != term {
 			return db.notLeader()
 		}
@@ -105,17 +105,17 @@ func (db *DB) RemoveNode(ctx context.Context, n NodeID) error {
 	if db.tenure.term() == 0 {
 		return db.notLeader()
 	}
-	return db.changed(ctx, db.raft.RemoveServer(raft.ServerID(n), 0, membershipTimeout), "remove", n)
+	return db.changed(ctx, db.raft().RemoveServer(raft.ServerID(n), 0, membershipTimeout), "remove", n)
 }
 
 // TransferLeadership hands the leadership to the voter that is furthest. Updates that
 // arrive meanwhile are refused with ErrNotLeader.
 func (db *DB) TransferLeadership(ctx context.Context) error {
-	if db.raft.State() != raft.Leader {
+	if db.raft().State() != raft.Leader {
 		return db.notLeader()
 	}
-	db.transferred.Store(db.raft.CurrentTerm()) // Ends the lease: another may be elected at once.
-	if err := db.wait(ctx, db.raft.LeadershipTransfer()); err != nil {
+	db.transferred.Store(db.raft().CurrentTerm()) // Ends the lease: another may be elected at once.
+	if err := db.wait(ctx, db.raft().LeadershipTransfer()); err != nil {
 		return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
 	}
 	return nil

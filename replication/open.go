@@ -61,7 +61,7 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 	db := &DB{
 		id: id, engine: e, path: path, log: e.opts.Log.With("database", string(id)),
 		onLead: o.OnLead, mutants: e.opts.mutants, hooks: e.opts.hooks,
-		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}), halted: make(chan struct{}),
+		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	db.readers.open(path)
 	db.wal.restart = restartWAL
@@ -79,26 +79,25 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 
 // startRaft joins the database to its group.
 func (e *Engine) startRaft(db *DB, o DBOptions) error {
-	group := e.logs.group(db.id)
+	store := e.logs.group(db.id)
 	snapshots, err := newSnapshotStore(db.dir(), db, db.log)
 	if err != nil {
 		return err
 	}
-	db.logs, db.snapshots = group, snapshots
-	db.progress = newProgress(e.transport.group(db.id))
+	db.logs = store
+	g := &group{snapshots: snapshots, progress: newProgress(e.transport.group(db.id)), halted: make(chan struct{})}
 	notices := make(chan bool)
 	config := e.raftConfig(db, notices)
-	if err := db.prepareGroup(config, group, o.Voters); err != nil {
-		return errors.Join(err, db.progress.Close())
+	if err := db.prepareGroup(config, store, g, o.Voters); err != nil {
+		return errors.Join(err, g.progress.Close())
 	}
 	if e.opts.Dial != nil {
 		e.awaitQuiet()
 	}
-	r, err := raft.NewRaft(config, &fsm{db}, group, group, snapshots, db.progress)
-	if err != nil {
-		return errors.Join(err, db.progress.Close())
+	if g.raft, err = raft.NewRaft(config, &fsm{db}, store, store, snapshots, g.progress); err != nil {
+		return errors.Join(err, g.progress.Close())
 	}
-	db.raft = r
+	db.group.Store(g)
 	close(db.opened)
 	db.tasks.Add(1)
 	go db.watchLeadership(notices)
@@ -107,8 +106,8 @@ func (e *Engine) startRaft(db *DB, o DBOptions) error {
 
 // prepareGroup founds the group if this node is one of its founders and has nothing yet,
 // and refuses to start a replica whose parts do not belong together.
-func (db *DB) prepareGroup(config *raft.Config, group *groupLog, voters []NodeID) error {
-	exists, err := raft.HasExistingState(group, group, db.snapshots)
+func (db *DB) prepareGroup(config *raft.Config, log *groupLog, g *group, voters []NodeID) error {
+	exists, err := raft.HasExistingState(log, log, g.snapshots)
 	if err != nil {
 		return err
 	}
@@ -116,13 +115,13 @@ func (db *DB) prepareGroup(config *raft.Config, group *groupLog, voters []NodeID
 		if db.state.applied > 0 {
 			return fmt.Errorf("%s holds index %d, but the log has nothing of this database: the log folder is lost or another's; restore from a backup", db.path, db.state.applied)
 		}
-		return db.found(config, group, voters)
+		return db.found(config, log, g, voters)
 	}
-	base, err := db.finishSnapshot()
+	base, err := db.finishSnapshot(g.snapshots)
 	if err != nil {
 		return err
 	}
-	last, err := group.LastIndex()
+	last, err := log.LastIndex()
 	if err != nil {
 		return err
 	}
@@ -134,15 +133,15 @@ func (db *DB) prepareGroup(config *raft.Config, group *groupLog, voters []NodeID
 
 // finishSnapshot installs a received copy that a crash left between its receipt and its
 // installation, and returns the index from which the log must go on.
-func (db *DB) finishSnapshot() (uint64, error) {
-	list, err := db.snapshots.List()
+func (db *DB) finishSnapshot(snapshots raft.SnapshotStore) (uint64, error) {
+	list, err := snapshots.List()
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
 	if list[0].Index <= db.state.applied {
 		return list[0].Index, nil
 	}
-	_, r, err := db.snapshots.Open(list[0].ID)
+	_, r, err := snapshots.Open(list[0].ID)
 	if err != nil {
 		return 0, err
 	}
@@ -156,7 +155,7 @@ func (db *DB) finishSnapshot() (uint64, error) {
 	return list[0].Index, nil
 }
 
-func (db *DB) found(config *raft.Config, group *groupLog, voters []NodeID) error {
+func (db *DB) found(config *raft.Config, log *groupLog, g *group, voters []NodeID) error {
 	var c raft.Configuration
 	founder := false
 	for _, v := range voters {
@@ -166,5 +165,5 @@ func (db *DB) found(config *raft.Config, group *groupLog, voters []NodeID) error
 	if !founder {
 		return nil
 	}
-	return raft.BootstrapCluster(config, group, group, db.snapshots, db.progress, c)
+	return raft.BootstrapCluster(config, log, log, g.snapshots, g.progress, c)
 }

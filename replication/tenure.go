@@ -81,8 +81,8 @@ const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.
 // OnLead until the leadership ends.
 func (db *DB) lead(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
-	term := db.raft.CurrentTerm()
-	for db.answered(db.raft.Barrier(barrierTimeout)).Error() != nil {
+	term := db.raft().CurrentTerm()
+	for db.answered(db.raft().Barrier(barrierTimeout)).Error() != nil {
 		select { // A transfer that is under way refuses it, and may fail.
 		case <-ctx.Done():
 			return
@@ -90,7 +90,7 @@ func (db *DB) lead(ctx context.Context, done chan<- struct{}) {
 		}
 	}
 	// Another term is another's, or needs a barrier of its own: its notice is on the way.
-	if db.raft.CurrentTerm() != term || !db.tenure.begin(ctx, term) {
+	if db.raft().CurrentTerm() != term || !db.tenure.begin(ctx, term) {
 		<-ctx.Done()
 		return
 	}

@@ -75,7 +75,7 @@ func (db *DB) mayRead(ctx context.Context, level Level, term uint64) error {
 		if term == 0 {
 			return db.notLeader()
 		}
-		committed := db.raft.CommitIndex()
+		committed := db.raft().CommitIndex()
 		if err := db.verify(ctx, term); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (db *DB) verify(ctx context.Context, term uint64) error {
 	if db.hooks.beforeVerify != nil {
 		db.hooks.beforeVerify()
 	}
-	if err := db.wait(ctx, db.raft.VerifyLeader()); err != nil || db.raft.CurrentTerm() != term {
+	if err := db.wait(ctx, db.raft().VerifyLeader()); err != nil || db.raft().CurrentTerm() != term {
 		return errors.Join(db.notLeader(), ctx.Err())
 	}
 	return nil
@@ -119,14 +119,14 @@ func (db *DB) leased(term uint64) bool {
 	if db.solo {
 		return true
 	}
-	if db.tenure.term() != term || db.raft.State() != raft.Leader || db.transferred.Load() == term {
+	if db.tenure.term() != term || db.raft().State() != raft.Leader || db.transferred.Load() == term {
 		return false
 	}
 	voters, err := db.voters()
 	if err != nil {
 		return false
 	}
-	sent := db.progress.quorumSent(db.engine.opts.Node, voters, term)
+	sent := db.progress().quorumSent(db.engine.opts.Node, voters, term)
 	return time.Since(sent) < db.engine.opts.HeartbeatTimeout/2
 }
 
@@ -151,7 +151,7 @@ func (db *DB) waitCommands(ctx context.Context, committed uint64) error {
 func (db *DB) answered(f raft.Future) raft.Future {
 	if p := reflect.ValueOf(f); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Struct {
 		if stop := p.Elem().FieldByName("ShutdownCh"); stop.IsValid() && stop.CanSet() && stop.IsNil() {
-			stop.Set(reflect.ValueOf(db.halted))
+			stop.Set(reflect.ValueOf(db.group.Load().halted))
 		}
 	}
 	return f
