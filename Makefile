@@ -33,10 +33,14 @@ check: ## gofmt, vet, staticcheck, the repository's own rules
 test: check ## every test, as an ordinary user; ends with what could not run and why
 	@$(GO) test -json -timeout 12m $(PKGS) | $(GO) run ./internal/repo/report $(REPORT)
 
-bench: build ## measure; docs/BENCH.md says what the figures mean [BENCH=district or federation]
+bench: build ## measure; docs/BENCH.md says what the figures mean [BENCH=district, federation or replication; PEER=its addresses]
+ifeq ($(BENCH),replication)
+	@exec $(BIN) bench replication $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only $(ONLY))
+else
 	@exec $(BIN) bench $(demo_items) $(if $(BENCH),--only $(BENCH))
 	$(if $(filter federation,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./replication/... ./division/... ./service/...)
 	$(if $(filter district,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./federation/...)
+endif
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...

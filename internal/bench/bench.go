@@ -16,6 +16,7 @@ import (
 	"os"
 	"time"
 
+	"tongban/internal/bench/proc"
 	"tongban/internal/demo"
 	"tongban/node/exit"
 )
@@ -39,13 +40,13 @@ type Options struct {
 
 // Report is what was measured.
 type Report struct {
-	Machine Machine `json:"machine"`
-	Binary  int64   `json:"binary_bytes"`
-	Tenants Tenants `json:"tenants,omitzero"`
-	Import  Import  `json:"import,omitzero"`
-	Idle    []Idle  `json:"idle,omitempty"`
-	Loads   []Load  `json:"loads,omitempty"`
-	Restart Restart `json:"restart,omitzero"`
+	Machine proc.Machine `json:"machine"`
+	Binary  int64        `json:"binary_bytes"`
+	Tenants Tenants      `json:"tenants,omitzero"`
+	Import  Import       `json:"import,omitzero"`
+	Idle    []Idle       `json:"idle,omitempty"`
+	Loads   []Load       `json:"loads,omitempty"`
+	Restart Restart      `json:"restart,omitzero"`
 
 	Federation *Federation `json:"federation,omitempty"`
 }
@@ -99,7 +100,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if o.Only != "" && o.Only != OnlyDistrict && o.Only != OnlyFederation {
 		return r, exit.Usagef("there is nothing called %q to measure; say %s or %s", o.Only, OnlyDistrict, OnlyFederation)
 	}
-	r.Machine = thisMachine()
+	r.Machine = proc.This()
 	if r.Binary, err = binarySize(); err != nil {
 		return r, err
 	}

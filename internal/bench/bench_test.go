@@ -1,66 +1,16 @@
 package bench
 
 import (
-	"os"
 	"strings"
 	"testing"
-	"time"
 
+	"tongban/internal/bench/proc"
 	"tongban/internal/demo"
 	"tongban/service/catalog"
 )
 
-func TestPercentilesAreOfTheNearestRank(t *testing.T) {
-	var times []time.Duration
-	for i := 1; i <= 100; i++ {
-		times = append(times, time.Duration(i)*time.Millisecond)
-	}
-	for _, c := range []struct {
-		sorted []time.Duration
-		share  float64
-		want   float64
-	}{
-		{times, 0.50, 50}, {times, 0.99, 99}, {times, 1, 100}, {times[:1], 0.99, 1}, {times[:2], 0.5, 1}, {times[:3], 0.5, 2}, {nil, 0.5, 0},
-	} {
-		if got := percentile(c.sorted, c.share); got != c.want {
-			t.Errorf("percentile %.2f of %d times is %v, want %v", c.share, len(c.sorted), got, c.want)
-		}
-	}
-}
-
-func TestTheTimesOfAProcessAreReadWhateverItIsCalled(t *testing.T) {
-	got, err := parseCPUTime("4242 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 9 0 100 0 0\n")
-	if err != nil || got != 2*time.Second {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range []string{"", "1 (x) R 1 2", "1 (x) R 1 2 3 4 5 6 7 8 9 10 x y 0 0"} {
-		if _, err := parseCPUTime(bad); err == nil {
-			t.Errorf("%q has times", bad)
-		}
-	}
-	if own, err := cpuTime(os.Getpid()); err != nil || own < 0 {
-		t.Errorf("of this process: %v, %v", own, err)
-	}
-}
-
-func TestThisProcessNeedsMemoryThreadsAndFiles(t *testing.T) {
-	var i Idle
-	if err := i.read(os.Getpid()); err != nil {
-		t.Fatal(err)
-	}
-	if i.RSS < 1 || i.Threads < 2 || i.Files < 3 {
-		t.Errorf("%+v", i)
-	}
-	if err := i.read(0); err == nil {
-		t.Error("there is no process 0")
-	}
-	if m := thisMachine(); m.Cores < 1 || m.Memory < 1 || m.Kernel == "unknown" || m.CPU == "" {
-		t.Errorf("this machine: %+v", m)
-	}
-}
-
 func TestTheTablesHaveEveryFigure(t *testing.T) {
-	text := Report{Machine: Machine{CPU: "a CPU", Cores: 2}, Binary: 47_000_000, Tenants: Tenants{34, 7.25}, Import: Import{1135, 0.5, 0.25},
+	text := Report{Machine: proc.Machine{CPU: "a CPU", Cores: 2}, Binary: 47_000_000, Tenants: Tenants{34, 7.25}, Import: Import{1135, 0.5, 0.25},
 		Idle: []Idle{{"n1", 20, 3.5, 111, 10, 200}}, Loads: []Load{{1, 1, 900, 180, 5.1, 20.2}, {64, 33, 900, 450, 130.4, 260.6}},
 		Restart: Restart{1.5, 0.75, 1.25, 5000}}.String()
 	for _, wanted := range []string{"a CPU, 2 cores", "47.0 MB", "34 tenants created", "7.2 s", "1135 rows", "500 ms", "250 ms", "1.5 s", "0.8 s", "5000 raft entries",

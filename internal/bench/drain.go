@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tongban/internal/bench/proc"
 	"tongban/internal/demo"
 	"tongban/node/exit"
 	"tongban/service/catalog"
@@ -93,10 +94,10 @@ func (l *lines) drain(ctx context.Context, what string, rows int64, produce func
 
 // used is what the boxes at the ends of the line have used so far.
 func (l *lines) used() (parent, child time.Duration, err error) {
-	if parent, err = cpuTime(l.city.PID(l.city.Nodes[0])); err != nil {
+	if parent, err = proc.CPUTime(l.city.PID(l.city.Nodes[0])); err != nil {
 		return 0, 0, err
 	}
-	child, err = cpuTime(l.child.PID(l.child.Nodes[0]))
+	child, err = proc.CPUTime(l.child.PID(l.child.Nodes[0]))
 	return parent, child, err
 }
 

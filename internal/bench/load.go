@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tongban/internal/bench/wire"
 	"tongban/internal/demo"
 	"tongban/replication"
 	"tongban/tenancy"
@@ -109,14 +110,9 @@ func (b *bench) load(ctx context.Context, offers []demo.Offer, clients int, besi
 		P50: percentile(all, 0.50), P99: percentile(all, 0.99)}, nil
 }
 
-// percentile returns, in milliseconds, what a share of the sorted times did not exceed
-// (nearest rank); 0 for none.
+// percentile is wire.Percentile in milliseconds.
 func percentile(sorted []time.Duration, share float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(share*float64(len(sorted)) + 0.999999)
-	return float64(sorted[min(max(rank, 1), len(sorted))-1]) / float64(time.Millisecond)
+	return float64(wire.Percentile(sorted, share)) / float64(time.Millisecond)
 }
 
 // profile writes a CPU profile of a node in the time that follows.

@@ -12,8 +12,7 @@ type sayer func(format string, args ...any)
 func (r Report) String() string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	m := r.Machine
-	say("Machine: %s, %d cores, %d MiB, Linux %s, %s; all nodes and the load on them together.", m.CPU, m.Cores, m.Memory, m.Kernel, m.Go)
+	say("Machine: %s; all nodes and the load on them together.", r.Machine)
 	say("Binary: %.1f MB.", float64(r.Binary)/1e6)
 	if r.Tenants.Count > 0 {
 		r.district(say)
