@@ -173,7 +173,7 @@ func TestTheUnitRunsWhatIsInstalled(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"Type=notify", "WatchdogSec=30", "User=" + SystemUser, "ReadWritePaths=" + SystemDir, "NoNewPrivileges=yes",
 		"ExecStart=" + SystemBinary + " run --config " + SystemConfig, "ConditionPathExists=" + SystemConfig, "EnvironmentFile=-" + environment,
-		"RestartPreventExitStatus=" + strconv.Itoa(exit.Usage) + " " + strconv.Itoa(exit.Config), "StartLimitBurst=5"} {
+		"RestartPreventExitStatus=" + strconv.Itoa(exit.Config), "StartLimitBurst=5"} {
 		if !strings.Contains(unitText(""), "\n"+line+"\n") {
 			t.Errorf("the unit has no line %q", line)
 		}

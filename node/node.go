@@ -125,6 +125,7 @@ func siteOf(cfg config.Config) (service.Site, error) {
 // Run starts the parts in order, serves until ctx ends or a part fails, and stops what it
 // started in the reverse order within eight seconds. It returns nil when ctx ended.
 func (n *Node) Run(ctx context.Context) error {
+	n.awaitRoom(ctx)
 	n.started = n.now()
 	n.client = n.forwarder()
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))

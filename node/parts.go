@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"tongban/node/exit"
 	"tongban/node/join"
 	"tongban/node/members"
 	"tongban/node/web"
@@ -126,6 +127,14 @@ func (n *Node) openEngine() (err error) {
 	if n.engine, err = replication.Open(o); err != nil {
 		return fmt.Errorf("open the databases in %s: %w", n.cfg.Data, err)
 	}
+	n.spawn(func(ctx context.Context) error {
+		select {
+		case err := <-n.engine.Failed(): // What the disk holds is known again after a start.
+			return exit.Errorf(exit.Failed, "the node ends, to be started again: %w; look at the kernel's log for disk errors", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return nil
 }
 

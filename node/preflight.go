@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -15,9 +16,14 @@ import (
 )
 
 const (
-	// minFree is the free space below which a node does not start: a checkpoint and some
-	// minutes of log have to fit.
+	// minFree is the free space below which a node takes no changes: replication keeps it
+	// for elections and checkpoints.
 	minFree = 64 << 20
+	// startFree is the free space below which a node waits with its start: the log has to
+	// be opened, and to tell terms and votes.
+	startFree = 24 << 20
+	roomAgain = time.Second // Between two looks,
+	roomTell  = time.Minute // and two lines of the log.
 	// clockTolerance is how far the clock may be before the newest entry: time stamps of
 	// entries are then moved forward, which is harmless for so long.
 	clockTolerance = time.Minute
@@ -30,7 +36,7 @@ func (n *Node) preflight() error {
 	case errors.Is(err, fs.ErrPermission):
 		return exit.Configf("the data folder %s cannot be written by this user; run as its owner, or: chown -R %d %s", n.cfg.Data, os.Getuid(), n.cfg.Data)
 	case errors.Is(err, syscall.ENOSPC):
-		return exit.Errorf(exit.Failed, "the disk of %s is full; free some space and start again", n.cfg.Data)
+		return nil // Run waits for room.
 	case errors.Is(err, syscall.EROFS):
 		return exit.Errorf(exit.Failed, "the disk of %s is read-only; look at the kernel's log for disk errors", n.cfg.Data)
 	case err != nil:
@@ -40,11 +46,29 @@ func (n *Node) preflight() error {
 	if err := os.Remove(probe.Name()); err != nil {
 		return exit.Configf("use the data folder %s: %w", n.cfg.Data, err)
 	}
-	if disk, err := diskOf(n.cfg.Data); err == nil && disk.Free < minFree {
-		return exit.Errorf(exit.Failed, "the disk of %s has only %d MiB free, and a node needs %d MiB; free some space and start again",
-			n.cfg.Data, disk.Free>>20, minFree>>20)
-	}
 	return n.checkClock()
+}
+
+// awaitRoom waits until the databases can be opened: a box whose disk is full must come
+// back by itself when there is room, and not be given up after some starts.
+func (n *Node) awaitRoom(ctx context.Context) {
+	again := time.NewTicker(roomAgain)
+	defer again.Stop()
+	for round := 0; ; round++ {
+		disk, err := diskOf(n.cfg.Data)
+		if err != nil || disk.Free >= startFree {
+			return
+		}
+		if round%int(roomTell/roomAgain) == 0 {
+			n.log.Error("the disk is full; the node starts when there is room", "folder", n.cfg.Data,
+				"free_mib", disk.Free>>20, "needed_mib", uint64(startFree)>>20)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // checkClock refuses a clock that is before what certainly happened already.

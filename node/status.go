@@ -247,6 +247,8 @@ func (s Status) problems() []string {
 		switch {
 		case d.Err != "":
 			say("database %s has stopped here: %s", d.Database, d.Err)
+		case d.Held != "":
+			say("database %s takes no changes here: %s", d.Database, d.Held)
 		case d.Leader == "":
 			say("database %s has no leader: nothing can be changed in it", d.Database)
 		case d.Lag != nil && *d.Lag > warnLag:

@@ -53,7 +53,8 @@ var (
 	// ErrReplaced: a View ran too long while the replica's file was being replaced by a
 	// newer copy. What it has read does not count; it can be read again.
 	ErrReplaced = errors.New("replication: this replica receives a new copy of its file; read again")
-	// ErrDisk: this replica's disk refused (full, I/O error); the replica has stopped.
+	// ErrDisk: this node's disk refused (full, I/O error). A change is certainly not applied,
+	// unless the error is ErrUnknownOutcome as well.
 	ErrDisk = errors.New("replication: the disk refused")
 )
 
@@ -129,6 +130,9 @@ type Status struct {
 	LogLast  Index      `json:"log_last"` // Last entry in the log.
 	Voters   []NodeID   `json:"voters"`
 	Err      string     `json:"err,omitempty"` // Why it is stopped.
+	// Held is why it takes no changes, or applies none, for now: a full disk. It serves what
+	// it has, and goes on by itself.
+	Held string `json:"held,omitempty"`
 }
 
 // Member is one server of a database's raft configuration.

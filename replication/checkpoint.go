@@ -61,7 +61,7 @@ func (c *checkpointer) run() {
 	for {
 		select {
 		case db := <-c.jobs:
-			if err := db.checkpoint(); err != nil && db.failure() == nil {
+			if err := db.machine(db.checkpoint()); err != nil && db.failure() == nil {
 				c.log.Warn("checkpoint a database", "database", string(db.id), "err", err)
 			}
 		case <-c.stop:
@@ -88,7 +88,7 @@ func (db *DB) keepWALShort() {
 		db.engine.checkpoints.add(db)
 	}
 	if db.wal.long.Swap(false) && pages >= db.wal.restart {
-		if _, err := db.w.checkpoint(); err != nil {
+		if _, err := db.w.checkpoint(); db.machine(err) != nil {
 			db.log.Warn("checkpoint a database between two transactions", "err", err)
 		}
 	}

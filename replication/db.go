@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 )
 
@@ -37,12 +38,15 @@ type DB struct {
 	pending *batch // Proposed; its outcome is not known. May still be open.
 	warned  uint64 // The term in which the clock was complained about.
 
+	handed  uint64                // The last entry that raft handed over. Guarded by mu.
 	failed  atomic.Pointer[error] // Why the replica has stopped; set once, with mu held.
+	held    atomic.Pointer[error] // Why it applies nothing for now (see hold); set with mu held.
 	running running               // Which closure's statement is on the write connection.
 	readers pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
-	applied     watch // Of state.applied, after the commit.
+	givenAway   atomic.Int64 // When that was tried for want of room, ns since 1970.
+	applied     watch        // Of state.applied, after the commit.
 	wal         wal
 
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.
@@ -64,6 +68,7 @@ type mutants struct {
 type hooks struct {
 	beforePropose func()
 	beforeVerify  func()
+	logFS         vfs.FS // Of the log store; nil: the machine's.
 }
 
 // ID is the database's name.
@@ -131,6 +136,8 @@ func (db *DB) Status() Status {
 	}
 	if err := db.failure(); err != nil {
 		s.Role, s.Err = "stopped", err.Error()
+	} else if err := db.refusal(); err != nil {
+		s.Held = err.Error()
 	}
 	return s
 }

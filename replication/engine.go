@@ -30,6 +30,11 @@ type Engine struct {
 	checkpoints *checkpointer
 	process     [8]byte // Random: makes this process's proposals its own.
 	proposals   atomic.Uint64
+	closing     chan struct{}  // Closed by stop: the watchers end.
+	watchers    sync.WaitGroup // Of the disk.
+	losing      sync.Once      // See lose.
+	gone        chan struct{}  // Closed then.
+	lost        chan error
 
 	mu     sync.Mutex
 	quiet  time.Time // See keepQuiet.
@@ -77,7 +82,11 @@ func Open(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := openLogs(filepath.Join(opts.Dir, "log"), opts.Log)
+	open := openLogs
+	if fs := opts.hooks.logFS; fs != nil {
+		open = func(dir string, log *slog.Logger) (*logs, error) { return openLogsFS(fs, dir, log) }
+	}
+	l, err := open(filepath.Join(opts.Dir, "log"), opts.Log)
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the log store: %w", err)
@@ -92,7 +101,11 @@ func Open(opts Options) (*Engine, error) {
 		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log),
 		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
 		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
+		closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
 	}
+	lose := e.lose
+	l.lost.Store(&lose)
+	e.watchers.Go(e.watchDisk)
 	_, _ = rand.Read(e.process[:]) // Never fails.
 	e.keepQuiet()
 	return e, nil
@@ -169,6 +182,8 @@ func (e *Engine) stop() error {
 	}
 	wg.Wait()
 	e.work.Wait() // An OpenDB stops what it has opened.
+	close(e.closing)
+	e.watchers.Wait()
 	e.checkpoints.close()
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)
@@ -264,6 +279,11 @@ func (e *Engine) PeerHello(n NodeID) ([]byte, bool) { return e.transport.peerHel
 // HandOver transfers every leadership of this node to another voter, all at once. It is
 // called before a stop; the leaderships of groups without another voter stay.
 func (e *Engine) HandOver(ctx context.Context) error {
+	select {
+	case <-e.gone:
+		return nil // It is cut off already.
+	default:
+	}
 	e.mu.Lock()
 	dbs := slices.Collect(maps.Values(e.dbs))
 	e.mu.Unlock()

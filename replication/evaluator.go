@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ const (
 
 var (
 	errPanicked = errors.New("replication: the closure panicked")
+	errSkipped  = errors.New("the replica's file was replaced")
 	errDone     = errors.New("replication: the update has ended; its Tx must not be used any more")
 )
 
@@ -92,8 +94,11 @@ func (db *DB) begin() (*batch, error) {
 	if err := db.failure(); err != nil {
 		return nil, err
 	}
+	if held := db.held.Load(); held != nil {
+		return nil, *held
+	}
 	if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+		return nil, db.machine(fmt.Errorf("begin: %w", err))
 	}
 	b := &batch{id: db.engine.newProposal(), base: db.state.lastcmd, term: term}
 	now := db.engine.opts.Now().UnixMicro()
@@ -225,9 +230,8 @@ func (db *DB) abort(b *batch, err error) {
 	db.log.Error("a batch of updates was given up before it was proposed", "err", err)
 	db.rollback()
 	b.dead = true
-	var sq *sqlError
-	if errors.As(err, &sq) && !sq.deterministic() && sq.primary() != codeInterrupt {
-		b.err = fmt.Errorf("%w: %w", ErrDisk, err)
+	if err := db.machine(err); errors.Is(err, ErrDisk) {
+		b.err = err
 	}
 }
 
@@ -292,6 +296,7 @@ func (db *DB) conclude(b *batch, err error) {
 	}
 	db.pending = nil
 	result, index, failed := b.result, b.index, db.failed.Load()
+	held := db.refusal()
 	db.mu.Unlock()
 	switch {
 	case result == committed:
@@ -302,8 +307,8 @@ func (db *DB) conclude(b *batch, err error) {
 		b.answer(0, db.notLeader(), false)
 	case failed != nil:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, *failed), false)
-	case err == nil: // Committed, but skipped here: a file that holds it was installed.
-		b.answer(0, fmt.Errorf("%w: the replica's file was replaced", ErrUnknownOutcome), false)
+	case err == nil: // Committed, but not applied here, or in a file that was installed.
+		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, cmp.Or(held, errSkipped)), false)
 	default:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err), false)
 	}

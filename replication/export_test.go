@@ -7,8 +7,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // Waiting is the number of updates in the queue whose callers wait.
@@ -139,4 +144,17 @@ func FillDisk(db *DB) (restore func()) {
 	}
 	set(0)
 	return func() { set(math.MaxUint64) }
+}
+
+// FailSyncs makes the fsyncs of the engine's log fail while failing is set.
+func FailSyncs(o *Options, failing *atomic.Bool) {
+	o.hooks.logFS = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if failing.Load() {
+				return syscall.EIO
+			}
+		}
+		return nil
+	}))
 }

@@ -32,22 +32,34 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	a := applying{db: db, state: db.state}
-	for _, l := range logs {
-		if db.failed.Load() != nil {
-			break
+	db.handed = max(db.handed, logs[len(logs)-1].Index)
+	if db.held.Load() == nil && db.failed.Load() == nil {
+		if err := db.applyEntries(logs); err != nil {
+			db.cannotApply(err)
 		}
-		if err := a.take(l); err != nil {
-			db.fail(fmt.Errorf("apply entry %d: %w", l.Index, err))
-		}
-	}
-	if a.begun && db.failed.Load() == nil {
-		a.commit()
 	}
 	return make([]any, len(logs))
 }
 
-// applying is the work of one ApplyBatch. DB.mu is held all the while.
+// applyEntries applies committed entries in one transaction. After an error nothing of it
+// counts. The caller holds mu.
+func (db *DB) applyEntries(logs []*raft.Log) error {
+	a := applying{db: db, state: db.state}
+	for _, l := range logs {
+		if err := a.take(l); err != nil {
+			return fmt.Errorf("apply entry %d: %w", l.Index, err)
+		}
+	}
+	if !a.begun {
+		return nil
+	}
+	if err := a.commit(); err != nil {
+		return fmt.Errorf("commit up to entry %d: %w", a.state.applied, err)
+	}
+	return nil
+}
+
+// applying is the work of one applyEntries. DB.mu is held all the while.
 type applying struct {
 	db    *DB
 	state state // With what the open transaction has done.
@@ -120,15 +132,13 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 }
 
 // commit ends the transaction with the applied index in it, and publishes it.
-func (a *applying) commit() {
+func (a *applying) commit() error {
 	db := a.db
-	err := db.w.writeState(a.state)
-	if err == nil {
-		_, err = db.w.exec("COMMIT")
+	if err := db.w.writeState(a.state); err != nil {
+		return err
 	}
-	if err != nil {
-		db.fail(fmt.Errorf("commit up to entry %d: %w", a.state.applied, err))
-		return
+	if _, err := db.w.exec("COMMIT"); err != nil {
+		return err
 	}
 	db.state = a.state
 	if a.own != nil {
@@ -136,6 +146,7 @@ func (a *applying) commit() {
 	}
 	db.applied.set(a.state.applied)
 	db.keepWALShort()
+	return nil
 }
 
 // execute executes an entry's statements as they were recorded. An error means that this

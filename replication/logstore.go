@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -56,6 +57,7 @@ type logs struct {
 	dir   string
 	log   *slog.Logger
 	cache *entryCache
+	lost  atomic.Pointer[func(error)] // Hears of the first failed write; nil: nobody.
 
 	// use is held shared by each operation and exclusively by close: Pebble panics
 	// when it is used after Close.
@@ -129,7 +131,7 @@ func (l *logs) close() error {
 		return nil
 	}
 	l.closed = true
-	if err := l.db.Close(); err != nil {
+	if err := l.db.Close(); err != nil && l.failure() == nil { // Else it is told already.
 		return fmt.Errorf("close the raft log: %w", err)
 	}
 	return nil
@@ -168,6 +170,9 @@ func (l *logs) fail(err error) error {
 	defer l.mu.Unlock()
 	if l.failed == nil {
 		l.failed = fmt.Errorf("write the raft log: %w: %w", ErrDisk, err)
+		if lost := l.lost.Load(); lost != nil {
+			(*lost)(l.failed)
+		}
 	}
 	return l.failed
 }

@@ -271,7 +271,9 @@ func (g *groupLog) DeleteRange(min, max uint64) error {
 	return g.load() // After a gap the neighbour is not min-1 or max+1.
 }
 
-// Set stores a value (the vote) durably.
+// Set stores a value (the vote) durably. raft panics when it cannot; so when a write has
+// failed and the engine has cut this node off, nobody hears what rests on the value any
+// more, and Set returns nil.
 func (g *groupLog) Set(name, value []byte) error {
 	if err := g.logs.enter(); err != nil {
 		return err
@@ -285,7 +287,7 @@ func (g *groupLog) Set(name, value []byte) error {
 	if err := batch.Set(key, sealed, nil); err != nil {
 		return fmt.Errorf("store %s of %s: %w", name, g.id, err)
 	}
-	if err := g.logs.commit(batch); err != nil {
+	if err := g.logs.commit(batch); err != nil && g.logs.lost.Load() == nil {
 		return fmt.Errorf("store %s of %s: %w", name, g.id, err)
 	}
 	return nil

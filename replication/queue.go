@@ -192,10 +192,8 @@ func (db *DB) submit(ctx context.Context, r *job) error {
 	if !db.IsLeader() {
 		return db.notLeader()
 	}
-	if !db.solo {
-		if err := db.engine.logs.room(logReserveBytes); err != nil {
-			return err // Before raft would have to store it: certainly not applied.
-		}
+	if err := db.refusal(); err != nil {
+		return err // Before raft would have to store it: certainly not applied.
 	}
 	return db.queue.add(r)
 }

@@ -47,7 +47,7 @@ func OpenSolo(dir string, id DatabaseID, now func() time.Time) (*Solo, error) {
 	if _, err := w.exec("PRAGMA synchronous=OFF"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", id, err), w.close())
 	}
-	e := &Engine{opts: opts, checkpoints: newCheckpointer(opts.Log)}
+	e := &Engine{opts: opts, checkpoints: newCheckpointer(opts.Log), gone: make(chan struct{}), lost: make(chan error, 1)}
 	db := &DB{
 		id: id, engine: e, path: path, log: opts.Log, solo: true, w: w, state: s,
 		opened: make(chan struct{}), stopping: make(chan struct{}),

@@ -82,7 +82,7 @@ const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.
 func (db *DB) lead(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	term := db.raft().CurrentTerm()
-	for db.answered(db.raft().Barrier(barrierTimeout)).Error() != nil {
+	for db.answered(db.raft().Barrier(barrierTimeout)).Error() != nil || db.held.Load() != nil {
 		select { // A transfer that is under way refuses it, and may fail.
 		case <-ctx.Done():
 			return
