@@ -44,6 +44,7 @@ endif
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...
+	$(GO) test -timeout 80m -run 'TestSimulation$$' ./replication -seed 1000 -seeds 5000
 	$(GO) test -timeout 80m -run 'TestNothingIsLostOrDoubledWhateverHappens' ./internal/simulate -seed 1000 -seeds 3000
 
 assets: ## compile the pages' styles and scripts (needs npm)

@@ -4,9 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -64,6 +68,70 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 			}
 		}
 	}
+}
+
+// Name is the engine's node.
+func Name(e *Engine) NodeID { return e.opts.Node }
+
+// Dir is the engine's data folder.
+func Dir(e *Engine) string { return e.opts.Dir }
+
+// Crash copies into dir what a kill (power: a power cut) leaves of an engine's databases at
+// one moment, at which it calls log for its log store. The engine goes on afterwards.
+func Crash(e *Engine, dir string, power bool, r *rand.Rand, log func() error) error {
+	e.mu.Lock()
+	dbs := slices.Collect(maps.Values(e.dbs))
+	e.mu.Unlock()
+	for _, db := range dbs {
+		db.mu.Lock() // No commit, and so no WAL that begins anew.
+		defer db.mu.Unlock()
+	}
+	if err := log(); err != nil {
+		return err
+	}
+	return copyCrashed(filepath.Join(e.opts.Dir, "db"), filepath.Join(dir, "db"), power, r)
+}
+
+// copyCrashed copies the files of databases. The order makes it one moment's: a pointer
+// before the file that it points to, and a database before its WAL, which still holds all
+// that a checkpoint writes into the database meanwhile.
+func copyCrashed(from, to string, power bool, r *rand.Rand) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(entries, func(e os.DirEntry) bool { return e.Name() == pointerName }); i >= 0 {
+		entries[0], entries[i] = entries[i], entries[0]
+	}
+	for _, e := range entries {
+		path, dest := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		if e.IsDir() {
+			if err := copyCrashed(path, dest, power, r); err != nil {
+				return err
+			}
+			continue
+		}
+		if strings.HasSuffix(path, "-shm") {
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if n := len(b); power && n > 0 && strings.HasSuffix(path, ".db-wal") {
+			durable := durableWAL(strings.TrimSuffix(path, "-wal") + "-shm")
+			b = b[:min(n, durable+r.IntN(max(1, n-durable)))]
+		}
+		if err := os.WriteFile(dest, b, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // durableWAL is the length of the WAL that a checkpoint has synced, because it has begun
@@ -133,6 +201,9 @@ func ReadEntry(b []byte) error {
 	}
 	return e.each(func(bool) error { return nil }, func(recorded) error { return nil })
 }
+
+// LogIn puts the log store of an engine on another disk.
+func LogIn(o *Options, fs vfs.FS) { o.hooks.logFS = fs }
 
 // FillDisk makes the engine of db believe that its disk is full until restore is called.
 func FillDisk(db *DB) (restore func()) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,10 @@ type logs struct {
 // process that opens it is refused.
 func openLogs(dir string, log *slog.Logger) (*logs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the raft log's folder: %w", err)
+	}
+	// Pebble makes durable the names of folders only that it has made itself.
+	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("make the raft log's folder: %w", err)
 	}
 	return openLogsFS(vfs.Default, dir, log)

@@ -135,8 +135,8 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Index, error) 
 		select {
 		case o := <-r.outcome:
 			return o.index, o.err
-		case <-ctx.Done():
-			return 0, err
+		case <-ctx.Done(): // What fn has seen may be undone yet, and with it the reason.
+			return 0, fmt.Errorf("%w: the update was refused (%v), on a state that may not last", ctx.Err(), err)
 		}
 	}
 	return r.await(ctx)

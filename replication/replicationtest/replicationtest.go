@@ -1,5 +1,11 @@
 // Package replicationtest starts real replicated databases for tests: real engines, real
-// files, and a network in memory that can be cut.
+// files, and a network in memory.
+//
+// [Cluster] runs in real time, on lines that can be cut. [World] runs in virtual time,
+// inside a bubble of testing/synctest: real engines under storms of cut, slow and broken
+// [Lines], kills and power cuts, with clients whose [History] is checked for an order that
+// explains everything they saw. One seed decides all that happens, but for the order in
+// which goroutines run: a seed that fails may have to run a few times.
 package replicationtest
 
 import (

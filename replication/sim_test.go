@@ -1,0 +1,145 @@
+package replication_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tongban/replication"
+	"tongban/replication/replicationtest"
+)
+
+var (
+	simSeeds = flag.Int("seeds", 200, "so many seeds of the simulation")
+	simFirst = flag.Uint64("seed", 1, "the first of them")
+)
+
+// disks are the machines of a world's nodes: log stores in memory, and pauses.
+type disks struct {
+	mu      sync.Mutex
+	now     map[replication.NodeID]*vfs.MemFS
+	rng     *rand.Rand
+	longest time.Duration
+}
+
+// pauseOneIn so many batches waits between its evaluation and its way into the log, as on
+// a machine that has too much to do: meanwhile leaderships come and go.
+const pauseOneIn = 25
+
+func (d *disks) pause() {
+	d.mu.Lock()
+	var wait time.Duration
+	if d.rng.IntN(pauseOneIn) == 0 {
+		wait = time.Duration(d.rng.Int64N(int64(d.longest)))
+	}
+	d.mu.Unlock()
+	<-time.After(wait)
+}
+
+func (d *disks) of(name replication.NodeID) *vfs.MemFS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.now[name] == nil {
+		d.now[name] = vfs.NewCrashableMem()
+	}
+	return d.now[name]
+}
+
+// crash leaves of a log store what is synced, and of the rest what chance says, for the
+// engine's next life in another folder.
+func (d *disks) crash(name replication.NodeID, from, to string, power bool, r *rand.Rand) error {
+	cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: r}
+	if power {
+		cfg.UnsyncedDataPercent = r.IntN(3) * 50
+	}
+	next := d.of(name).CrashClone(cfg)
+	d.mu.Lock()
+	d.now[name] = next
+	d.mu.Unlock()
+	if err := next.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	if err := next.Rename(filepath.Join(from, "log"), filepath.Join(to, "log")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for dir := to; ; dir = filepath.Dir(dir) { // It has always been there.
+		f, err := next.OpenDir(dir)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil || dir == filepath.Dir(dir) {
+			return err
+		}
+	}
+}
+
+// simulate runs one seed and returns what is wrong.
+func simulate(t *testing.T, o replicationtest.WorldOptions) (log []string, wrong error) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "replication")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "replication")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	o.Dir = dir
+	d := &disks{now: map[replication.NodeID]*vfs.MemFS{}, rng: rand.New(rand.NewPCG(o.Seed, 3)), longest: 4 * time.Second}
+	more := o.Prepare
+	o.Prepare = func(name replication.NodeID, opts *replication.Options) {
+		replication.LogIn(opts, d.of(name))
+		replication.BeforePropose(opts, d.pause)
+		if more != nil {
+			more(name, opts)
+		}
+	}
+	o.Crash = func(e *replication.Engine, dir string, power bool, r *rand.Rand) error {
+		return replication.Crash(e, dir, power, r, func() error {
+			return d.crash(replication.Name(e), replication.Dir(e), dir, power, r)
+		})
+	}
+	var history *replicationtest.History
+	var traces []replicationtest.Trace
+	synctest.Test(t, func(t *testing.T) {
+		w, err := replicationtest.NewWorld(o)
+		if err == nil {
+			traces, err = w.Run()
+		}
+		history, log = w.History, w.Log()
+		wrong = errors.Join(err, w.Close())
+	})
+	if traces != nil {
+		wrong = errors.Join(wrong, history.Check(traces))
+	}
+	t.Logf("seed %d: %d done, %d unknown, %d refused", o.Seed, history.Count(replicationtest.Done), history.Count(replicationtest.Unknown), history.Count(replicationtest.Refused))
+	return log, wrong
+}
+
+// TestSimulation runs a division of three nodes through storms: whatever happens, nothing
+// that was acknowledged is lost, nothing is doubled, every read is explained by one order,
+// and all replicas are equal in the end.
+func TestSimulation(t *testing.T) {
+	for i := range uint64(*simSeeds) {
+		seed := *simFirst + i
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			log, wrong := simulate(t, replicationtest.WorldOptions{Seed: seed})
+			if wrong != nil {
+				for _, line := range log {
+					t.Log(line)
+				}
+				t.Errorf("seed %d: %v", seed, wrong)
+			}
+		})
+	}
+}
