@@ -100,6 +100,14 @@ type Statement struct {
 	Args []any
 }
 
+// Named is an argument for the parameters of a name (:name, @name, $name), without that
+// sign. Statements of [DB.Execute] and queries take it; it may stand beside others, which
+// fill the remaining parameters in their order.
+type Named struct {
+	Name  string
+	Value any
+}
+
 // Result is what a statement changed.
 type Result struct {
 	LastInsertID int64

@@ -93,6 +93,21 @@ func (r *recorder) keep() {
 	r.unit, r.statements = r.unit[:0], 0
 }
 
+// mark is a place in the unit that is being recorded, before its next statement.
+type mark struct{ unit, statements, texts int }
+
+func (r *recorder) mark() mark { return mark{len(r.unit), r.statements, len(r.texts)} }
+
+// back forgets what the unit has recorded since m.
+func (r *recorder) back(m mark) {
+	for _, t := range r.texts[m.texts:] {
+		delete(r.index, t)
+		r.size -= len(t)
+		r.textBytes -= len(t)
+	}
+	r.texts, r.unit, r.statements = r.texts[:m.texts], r.unit[:m.unit], m.statements
+}
+
 // unitSize is what the unit that is being recorded adds to the entry.
 func (r *recorder) unitSize() int { return len(r.unit) + r.textBytes }
 

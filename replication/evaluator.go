@@ -128,9 +128,12 @@ func (db *DB) takeTurn(b *batch, r *job) {
 	b.rec.begin()
 	tx := &Tx{db: db, batch: b}
 	var err error
-	if r.closure {
+	switch {
+	case r.closure:
 		err = db.waitClosure(tx, r)
-	} else {
+	case r.list != nil:
+		err = db.runStatements(tx, r)
+	default:
 		err = db.runList(tx, r)
 	}
 	db.mu.Lock()

@@ -10,8 +10,9 @@ import (
 // job is one Update or Exec that waits for its turn and then for its outcome.
 type job struct {
 	closure  bool
-	stmts    []Statement // Of Exec.
-	results  []Result
+	stmts    []Statement // Of Exec and Execute.
+	results  []Result    // Of Exec.
+	list     *list       // Of Execute.
 	state    atomic.Int32
 	turn     chan *Tx     // The evaluator gives the caller its turn.
 	finished chan error   // The caller says how the closure ended.

@@ -11,6 +11,7 @@ import (
 // it iterates over); in a View the rows come as Next asks for them.
 type Rows struct {
 	columns []string
+	types   []string
 	row     []any
 	err     error
 
@@ -66,6 +67,14 @@ func (r *Rows) Scan(dest ...any) error {
 
 // Columns are the names of the columns.
 func (r *Rows) Columns() []string { return r.columns }
+
+// Types are the types that the columns were declared with, as they were written; empty for
+// an expression.
+func (r *Rows) Types() []string { return r.types }
+
+// Values is the current row: nil, int64, float64, string or []byte each. The slice is valid
+// until the next call of Next, the values in it for ever. It is nil when there is no row.
+func (r *Rows) Values() []any { return r.row }
 
 // Err is the error that ended Next, if one did.
 func (r *Rows) Err() error { return r.err }
@@ -124,13 +133,32 @@ func stream(c *conn, sql string, args []any, m mode, check func() error) (*Rows,
 		c.release(sql, m, s)
 		return nil, fmt.Errorf("%w: a query only reads", ErrForbiddenSQL)
 	}
-	if err := c.bind(s, values); err != nil {
+	values, err = c.arrange(s, values)
+	if err == nil {
+		err = c.bind(s, values)
+	}
+	if err != nil {
 		c.release(sql, m, s)
 		return nil, err
 	}
+	// The first step may prepare the statement anew, after a change of the schema: only then
+	// its columns are known.
+	more, err := c.first(s)
+	if err != nil {
+		c.release(sql, m, s)
+		return nil, errors.Join(err, check())
+	}
+	first := true
 	next := func(row []any) (bool, error) {
 		if err := check(); err != nil {
 			return false, err
+		}
+		if first {
+			first = false
+			if more {
+				c.load(s, row)
+			}
+			return more, nil
 		}
 		ok, err := c.step(s, row)
 		if err != nil {
@@ -138,5 +166,5 @@ func stream(c *conn, sql string, args []any, m mode, check func() error) (*Rows,
 		}
 		return ok, nil
 	}
-	return &Rows{columns: c.columns(s), next: next, closer: func() { c.release(sql, m, s) }}, nil
+	return &Rows{columns: c.columns(s), types: c.types(s), next: next, closer: func() { c.release(sql, m, s) }}, nil
 }

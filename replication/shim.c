@@ -21,6 +21,8 @@ extern WEAK int sqlite3_bind_parameter_count(sqlite3_stmt *);
 extern WEAK int sqlite3_stmt_readonly(sqlite3_stmt *);
 extern WEAK int sqlite3_column_count(sqlite3_stmt *);
 extern WEAK const char *sqlite3_column_name(sqlite3_stmt *, int);
+extern WEAK const char *sqlite3_column_decltype(sqlite3_stmt *, int);
+extern WEAK const char *sqlite3_bind_parameter_name(sqlite3_stmt *, int);
 extern WEAK int sqlite3_column_type(sqlite3_stmt *, int);
 extern WEAK sqlite3_int64 sqlite3_column_int64(sqlite3_stmt *, int);
 extern WEAK double sqlite3_column_double(sqlite3_stmt *, int);
@@ -193,7 +195,12 @@ int tb_prepare(sqlite3 *db, const char *sql, int n, sqlite3_stmt **out, int *tai
 
 int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols) {
   int rc = sqlite3_step(s);
-  if (rc != ROW) return rc;
+  if (rc == ROW) tb_load(s, cols, ncols);
+  return rc;
+}
+
+// tb_load reads the row that a step has reached.
+void tb_load(sqlite3_stmt *s, tb_value *cols, int ncols) {
   for (int i = 0; i < ncols; i++) {
     tb_value *c = &cols[i];
     c->type = sqlite3_column_type(s, i);
@@ -204,21 +211,27 @@ int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols) {
     case 4: c->p = sqlite3_column_blob(s, i); c->n = sqlite3_column_bytes(s, i); break;
     }
   }
-  return rc;
 }
 
-// tb_exec runs a statement to its end: with RETURNING the count of changes is known only
-// there. changes is 0 for a statement that is no INSERT, UPDATE or DELETE: SQLite leaves
-// the count of the one before.
-void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_result *out) {
-  int before = sqlite3_total_changes(db);
-  int rc;
-  while ((rc = sqlite3_step(s)) == ROW) {
-  }
+// tb_mark and tb_finish stand around the steps of a statement: with RETURNING the count of
+// changes is known only at its end. changes is 0 for a statement that is no INSERT, UPDATE or
+// DELETE: SQLite leaves the count of the one before.
+void tb_mark(sqlite3 *db, tb_result *out) { out->before = sqlite3_total_changes(db); }
+
+void tb_finish(sqlite3 *db, int rc, tb_result *out) {
   out->rc = rc;
   out->rowid = sqlite3_last_insert_rowid(db);
-  out->changes = sqlite3_total_changes(db) == before ? 0 : sqlite3_changes(db);
+  out->changes = sqlite3_total_changes(db) == out->before ? 0 : sqlite3_changes(db);
   out->autocommit = sqlite3_get_autocommit(db);
+}
+
+// tb_exec runs a statement to its end.
+void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_result *out) {
+  int rc;
+  tb_mark(db, out);
+  while ((rc = sqlite3_step(s)) == ROW) {
+  }
+  tb_finish(db, rc, out);
 }
 
 int tb_bind_text(sqlite3_stmt *s, int i, const void *p, int n) {
@@ -239,6 +252,8 @@ int tb_params(sqlite3_stmt *s) { return sqlite3_bind_parameter_count(s); }
 int tb_readonly(sqlite3_stmt *s) { return sqlite3_stmt_readonly(s); }
 int tb_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
 const char *tb_column_name(sqlite3_stmt *s, int i) { return sqlite3_column_name(s, i); }
+const char *tb_column_decltype(sqlite3_stmt *s, int i) { return sqlite3_column_decltype(s, i); }
+const char *tb_param_name(sqlite3_stmt *s, int i) { return sqlite3_bind_parameter_name(s, i); }
 void tb_finalize(sqlite3_stmt *s) { sqlite3_finalize(s); }
 const char *tb_errmsg(sqlite3 *db) { return sqlite3_errmsg(db); }
 int tb_extended_errcode(sqlite3 *db) { return sqlite3_extended_errcode(db); }

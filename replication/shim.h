@@ -38,6 +38,7 @@ typedef struct {
   int autocommit;   // 1: no transaction is open after it.
   int64_t rowid;
   int64_t changes;
+  int before;       // Set by tb_mark.
 } tb_result;
 
 tb_auth *tb_setup(sqlite3 *db);
@@ -45,7 +46,10 @@ void tb_watch_wal(sqlite3 *db, tb_auth *a);
 void tb_release(sqlite3 *db, tb_auth *a);
 int tb_prepare(sqlite3 *db, const char *sql, int n, sqlite3_stmt **out, int *tail);
 int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols);
+void tb_load(sqlite3_stmt *s, tb_value *cols, int ncols);
 void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_result *out);
+void tb_mark(sqlite3 *db, tb_result *out);
+void tb_finish(sqlite3 *db, int rc, tb_result *out);
 int tb_bind_text(sqlite3_stmt *s, int i, const void *p, int n);
 int tb_bind_blob(sqlite3_stmt *s, int i, const void *p, int n);
 int tb_bind_int(sqlite3_stmt *s, int i, int64_t v);
@@ -56,6 +60,8 @@ int tb_params(sqlite3_stmt *s);
 int tb_readonly(sqlite3_stmt *s);
 int tb_columns(sqlite3_stmt *s);
 const char *tb_column_name(sqlite3_stmt *s, int i);
+const char *tb_column_decltype(sqlite3_stmt *s, int i);
+const char *tb_param_name(sqlite3_stmt *s, int i);
 void tb_finalize(sqlite3_stmt *s);
 const char *tb_errmsg(sqlite3 *db);
 int tb_extended_errcode(sqlite3 *db);

@@ -179,6 +179,7 @@ const (
 	codeProtocol   = 15
 	codeSchema     = 17
 	codeConstraint = 19
+	codeForeignKey = 787 // SQLITE_CONSTRAINT_FOREIGNKEY
 	codeMisuse     = 21
 	codeNoLFS      = 22
 	codeNotADB     = 26
@@ -382,6 +383,26 @@ func (c *conn) step(s *stmt, row []any) (bool, error) {
 	return true, nil
 }
 
+// first makes the first step of a statement, without reading the row that it reaches.
+func (c *conn) first(s *stmt) (bool, error) {
+	rc := C.tb_step(s.p, nil, 0)
+	if rc != stepRow && rc != stepDone {
+		return false, c.failure(rc)
+	}
+	return rc == stepRow, nil
+}
+
+// load reads the row that first has reached.
+func (c *conn) load(s *stmt, row []any) {
+	if len(s.cols) < len(row) {
+		s.cols = make([]C.tb_value, len(row))
+	}
+	C.tb_load(s.p, unsafe.SliceData(s.cols), C.int(len(row)))
+	for i := range row {
+		row[i] = goValue(&s.cols[i])
+	}
+}
+
 // goValue copies one column.
 func goValue(v *C.tb_value) any {
 	switch v._type {
@@ -403,6 +424,17 @@ func (c *conn) columns(s *stmt) []string {
 		names[i] = C.GoString(C.tb_column_name(s.p, C.int(i)))
 	}
 	return names
+}
+
+// types are the declared types of the columns.
+func (c *conn) types(s *stmt) []string {
+	types := make([]string, C.tb_columns(s.p))
+	for i := range types {
+		if t := C.tb_column_decltype(s.p, C.int(i)); t != nil {
+			types[i] = C.GoString(t)
+		}
+	}
+	return types
 }
 
 // one reads the first row of a statement of this package into int64s.

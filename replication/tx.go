@@ -96,6 +96,8 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 	switch {
 	case err == nil && res.readonly:
 		return nil
+	case errors.As(err, &sq) && res.readonly && sq.deterministic():
+		return err // It has changed nothing: the others need not know.
 	case errors.As(err, &sq) && !sq.deterministic():
 		tx.broken = tx.machineError(err)
 		return tx.broken

@@ -25,6 +25,9 @@ func normalize(args []any) ([]any, error) {
 
 func normalizeOne(a any) (any, error) {
 	switch v := a.(type) {
+	case Named:
+		inner, err := normalizeOne(v.Value)
+		return Named{v.Name, inner}, err
 	case nil, int64, string:
 		return v, nil
 	case int:
