@@ -3,7 +3,6 @@ package tenancy
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -131,23 +130,12 @@ func checkFree(q service.Querier, t service.Tenant) error {
 }
 
 func placeDatabase(tx *service.Tx, id replication.DatabaseID, slug string) error {
-	nodes, err := ReadNodes(tx)
-	if err != nil {
-		return err
-	}
-	if len(nodes) == 0 { // A group that nobody founds never has a leader.
-		return service.ErrUnavailable.With("retry_after", 1)
-	}
-	founders := make([]replication.NodeID, 0, len(nodes))
-	for _, n := range nodes {
-		founders = append(founders, n.ID)
-	}
-	list, err := json.Marshal(founders)
+	founders, err := foundersNow(tx)
 	if err != nil {
 		return err
 	}
 	return tx.Exec(`INSERT INTO tenancy_database (id, tenant, founders, created) VALUES (?, ?, ?, ?)`,
-		string(id), slug, string(list), tx.Now())
+		string(id), slug, founders, tx.Now())
 }
 
 func touchDirectory(tx *service.Tx) error {

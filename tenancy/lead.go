@@ -14,13 +14,8 @@ import (
 	"tongban/service"
 )
 
-const (
-	// pollEvery is how soon a leader looks again at what no channel announces.
-	pollEvery = 200 * time.Millisecond
-	// membershipEvery is how soon a leader notices a difference between the directory
-	// and its group.
-	membershipEvery = time.Second
-)
+// pollEvery is how soon a leader looks again at what no channel announces.
+const pollEvery = 200 * time.Millisecond
 
 // lead is what a leader does besides answering: it ends with ctx.
 func (t *Tenancy) lead(ctx context.Context, db *service.DB, tenant service.Tenant, scope service.Scope) {
@@ -39,7 +34,7 @@ func (t *Tenancy) lead(ctx context.Context, db *service.DB, tenant service.Tenan
 		}
 		wg.Go(func() { t.foldFeeds(ctx, db) })
 	}
-	wg.Go(func() { t.keepMembers(ctx, db) })
+	t.noteLed(ctx, db.DB)
 	for _, d := range t.defs {
 		for _, w := range d.Workers {
 			if w.Scope != scope {
@@ -164,53 +159,6 @@ func (t *Tenancy) enterSelf(ctx context.Context, db *service.DB) error {
 		}
 		return AddNode(tx, t.o.Self)
 	})
-}
-
-// keepMembers makes the group's members those of the directory, one change at a time.
-func (t *Tenancy) keepMembers(ctx context.Context, db *service.DB) {
-	for {
-		if err := t.reconcile(ctx, db); err != nil && ctx.Err() == nil {
-			t.o.Log.Warn("bring replicas where the directory wants them", "database", db.ID(), "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.Changed():
-		case <-time.After(membershipEvery):
-		}
-	}
-}
-
-func (t *Tenancy) reconcile(ctx context.Context, db *service.DB) error {
-	wanted := t.Nodes()
-	if len(wanted) == 0 {
-		return nil // The directory is not there yet; never remove on ignorance.
-	}
-	members, err := db.Members()
-	if err != nil {
-		return err
-	}
-	for _, n := range wanted {
-		i := slices.IndexFunc(members, func(m replication.Member) bool { return m.Node == n.ID })
-		if i >= 0 && members[i].Voter {
-			continue
-		}
-		if err := db.AddNode(ctx, n.ID); err != nil {
-			return fmt.Errorf("add %s: %w", n.ID, err)
-		}
-	}
-	for _, m := range members {
-		if slices.ContainsFunc(wanted, func(n Node) bool { return n.ID == m.Node }) {
-			continue
-		}
-		if m.Node == t.o.Self.ID { // Somebody else has to remove the leader.
-			return db.TransferLeadership(ctx)
-		}
-		if err := db.RemoveNode(ctx, m.Node); err != nil {
-			return fmt.Errorf("remove %s: %w", m.Node, err)
-		}
-	}
-	return nil
 }
 
 func sortTenants(list []service.Tenant) {

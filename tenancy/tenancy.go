@@ -2,12 +2,13 @@ package tenancy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tongban/replication"
 	"tongban/service"
@@ -30,8 +31,13 @@ type Tenancy struct {
 	versions map[string]int
 	division *service.DB
 
+	led  *led
+	wake chan struct{} // Application databases are to be opened.
+
 	mu      sync.RWMutex
 	tenants map[string]open
+	apps    map[replication.DatabaseID]*replication.DB
+	wanted  map[replication.DatabaseID]string // Application databases that are not open yet, and their founders.
 	nodes   []Node
 	version int64 // Of the directory as followed; -1 before the first look.
 	changed chan struct{}
@@ -51,7 +57,9 @@ func New(o Options) *Tenancy {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Tenancy{o: o, tenants: map[string]open{}, version: -1, changed: make(chan struct{})}
+	return &Tenancy{o: o, tenants: map[string]open{}, version: -1, changed: make(chan struct{}),
+		led: newLed(), wake: make(chan struct{}, 1),
+		apps: map[replication.DatabaseID]*replication.DB{}, wanted: map[replication.DatabaseID]string{}}
 }
 
 // Open opens the division database. defs are all services of the program, the tenancy's
@@ -135,9 +143,17 @@ func (t *Tenancy) Changed() <-chan struct{} {
 // lost between two looks.
 const followEvery = time.Second
 
-// Run follows the directory until ctx ends: it opens what is placed on this node. It
-// returns nil when ctx ended.
+// Run follows the directory until ctx ends: it opens what is placed on this node, and keeps
+// the members of what is led here. It returns nil when ctx ended.
 func (t *Tenancy) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{t.followDirectory, t.openApplications, t.keepMembers} {
+		group.Go(func() error { return run(ctx) })
+	}
+	return group.Wait()
+}
+
+func (t *Tenancy) followDirectory(ctx context.Context) error {
 	for {
 		applied := t.division.AppliedChanged()
 		if err := t.follow(ctx); err != nil && ctx.Err() == nil {
@@ -155,7 +171,7 @@ func (t *Tenancy) Run(ctx context.Context) error {
 type placed struct {
 	tenant   service.Tenant
 	id       replication.DatabaseID
-	founders []replication.NodeID
+	founders string // JSON, as it is stored.
 }
 
 // follow brings this node up to the directory as its replica has it.
@@ -184,11 +200,17 @@ func (t *Tenancy) follow(ctx context.Context) error {
 	if err != nil || version == 0 || version == t.followed() {
 		return err
 	}
+	var apps []placed
 	for _, p := range list {
+		if p.id != MainDatabase(p.tenant.Slug) {
+			apps = append(apps, p)
+			continue
+		}
 		if err := t.openPlaced(p); err != nil {
 			return err
 		}
 	}
+	t.want(apps)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.nodes, t.version = nodes, version
@@ -208,7 +230,11 @@ func (t *Tenancy) openPlaced(p placed) error {
 	have, ok := t.tenants[p.tenant.Slug]
 	t.mu.RUnlock()
 	if !ok {
-		db, err := t.openDatabase(p.id, p.founders, p.tenant, service.TenantScope)
+		founders, err := parseFounders(p.id, p.founders)
+		if err != nil {
+			return err
+		}
+		db, err := t.openDatabase(p.id, founders, p.tenant, service.TenantScope)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", p.id, err)
 		}
@@ -230,14 +256,11 @@ func readPlaced(q service.Querier) ([]placed, error) {
 	var list []placed
 	for rows.Next() {
 		var p placed
-		var id, founders string
-		if err := rows.Scan(&p.tenant.Slug, &p.tenant.Name, &p.tenant.Number, &p.tenant.State, &id, &founders); err != nil {
+		var id string
+		if err := rows.Scan(&p.tenant.Slug, &p.tenant.Name, &p.tenant.Number, &p.tenant.State, &id, &p.founders); err != nil {
 			return nil, err
 		}
 		p.id = replication.DatabaseID(id)
-		if err := json.Unmarshal([]byte(founders), &p.founders); err != nil {
-			return nil, fmt.Errorf("read the founders of %s: %w", id, err)
-		}
 		list = append(list, p)
 	}
 	return list, rows.Err()
