@@ -36,6 +36,7 @@ type Addresses struct {
 	GossipAdvertise string
 	Link            string // host:port
 	LinkAdvertise   string
+	Databases       string // host:port; empty: no port for programs.
 }
 
 // InitOptions are what a division starts with.
@@ -272,6 +273,7 @@ func newConfig(dir string, n replication.NodeID, ref division.Ref, a Addresses) 
 		{&c.Peer.Listen, a.Peer}, {&c.Peer.Advertise, a.PeerAdvertise},
 		{&c.Gossip.Listen, a.Gossip}, {&c.Gossip.Advertise, a.GossipAdvertise},
 		{&c.Link.Listen, a.Link}, {&c.Link.Advertise, a.LinkAdvertise},
+		{&c.Databases.Listen, a.Databases},
 	} {
 		if f.from != "" {
 			*f.to = f.from

@@ -151,7 +151,7 @@ const (
 // the others know. Only tests and demonstrations ask for it.
 func freePorts(cfg *config.Config) error {
 	taken := map[string]bool{} // Chosen here, and not bound yet.
-	for _, address := range []*string{&cfg.Web.Listen, &cfg.Peer.Listen, &cfg.Gossip.Listen, &cfg.Link.Listen} {
+	for _, address := range []*string{&cfg.Web.Listen, &cfg.Peer.Listen, &cfg.Gossip.Listen, &cfg.Link.Listen, &cfg.Databases.Listen} {
 		host, port, err := net.SplitHostPort(*address)
 		if err != nil || port != "0" {
 			continue

@@ -22,6 +22,7 @@ import (
 	"tongban/node/web"
 	"tongban/replication"
 	"tongban/service"
+	"tongban/service/databases"
 	"tongban/tenancy"
 )
 
@@ -73,8 +74,10 @@ type Node struct {
 	pool  *members.Pool
 	pages *web.Web
 	lines *lines
+	sql   *databases.Server
 
 	linesOpen chan struct{} // Closed when lines is set.
+	programs  string        // Address of the listener for application databases; empty: none.
 	fed       *federation.Federation
 	shown     shown
 }

@@ -19,6 +19,7 @@ import (
 	"tongban/portal"
 	"tongban/replication"
 	"tongban/service/audit"
+	"tongban/service/databases"
 	"tongban/service/identity"
 	"tongban/tenancy"
 )
@@ -46,11 +47,12 @@ type part struct {
 // doors are the node's bound ports.
 type doors struct {
 	web, peer, admin net.Listener
+	databases        net.Listener // Nil: none is wanted.
 }
 
 func (d *doors) close() error {
 	var err error
-	for _, l := range []net.Listener{d.admin, d.peer, d.web} {
+	for _, l := range []net.Listener{d.admin, d.peer, d.web, d.databases} {
 		if l != nil {
 			if e := l.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
 				err = errors.Join(err, e)
@@ -69,6 +71,7 @@ func (d *doors) close() error {
 //	gossip       a hint, needed by nobody
 //	tenancy      opens the databases; elections need the node port
 //	lines        to the parent and the children: what they carry goes into the databases
+//	databases    programs come with people
 //	web          needs the databases; people come last, and go first
 //	listing      this user's list of running nodes
 func (n *Node) parts() []part {
@@ -76,6 +79,8 @@ func (n *Node) parts() []part {
 	admin := &http.Server{Handler: n.adminHandler(), ReadHeaderTimeout: readHeaderTimeout, ErrorLog: n.httpLog()}
 	internal := &http.Server{ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
 	public := &http.Server{ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
+	programs := &http.Server{ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: programWriteTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
 	stopFollowing, forget := func() {}, func() {}
 	return []part{
@@ -89,6 +94,8 @@ func (n *Node) parts() []part {
 		{"tenancy", func() (err error) { stopFollowing, err = n.openTenancy(); return err },
 			func(context.Context) error { stopFollowing(); return nil }},
 		{"lines", n.openLines, n.closeLines},
+		{"databases", func() error { return n.openDatabases(d.databases, programs) },
+			func(ctx context.Context) error { return n.closeDatabases(ctx, programs) }},
 		{"web", func() error { return n.openWeb(d.web, public) },
 			func(ctx context.Context) error { return drain(ctx, public) }},
 		{"listing", func() error { forget = n.announce(); return nil },
@@ -109,6 +116,12 @@ func (n *Node) openDoors(d *doors) (err error) {
 	}
 	if d.peer, err = listen("peer.listen", n.cfg.Peer.Listen); err != nil {
 		return err
+	}
+	if n.cfg.Databases.Listen != "" {
+		if d.databases, err = listen("databases.listen", n.cfg.Databases.Listen); err != nil {
+			return err
+		}
+		n.programs = d.databases.Addr().String()
 	}
 	d.web, err = listen("web.listen", n.cfg.Web.Listen)
 	return err
@@ -153,6 +166,8 @@ func (n *Node) openPort(l net.Listener, internal *http.Server) {
 	mux.HandleFunc("GET /node/lines", n.serveLines)
 	mux.HandleFunc("POST /node/line", n.serveLine)
 	mux.HandleFunc("POST /node/serve", n.serveNeighbour)
+	mux.HandleFunc("GET /node/databases-url", n.serveDatabasesURL)
+	mux.HandleFunc(databases.ForwardPath, n.serveSQL)
 	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		w := n.web()
 		if w == nil {

@@ -6,6 +6,7 @@ import (
 	"tongban/service/audit"
 	"tongban/service/cases"
 	"tongban/service/catalog"
+	"tongban/service/databases"
 	"tongban/service/identity"
 	"tongban/service/statistics"
 	"tongban/tenancy"
@@ -29,6 +30,7 @@ func Definitions(t *tenancy.Tenancy, f *federation.Federation, secure bool, site
 			}
 			return service.Tenant{}, false
 		}}),
+		databases.Definition(t.ReadyApplications),
 		statistics.Definition(statistics.Options{Site: site, BasicCode: catalog.BasicCode, Names: catalog.ReadNames}),
 	}
 }

@@ -24,6 +24,7 @@ func addAddresses(cmd *cobra.Command, a *node.Addresses) {
 	f.StringVar(&a.Gossip, "gossip", "", "gossip port, host:port (default 127.0.0.1:7302)")
 	f.StringVar(&a.GossipAdvertise, "gossip-advertise", "", "address at which other nodes reach the gossip port")
 	f.StringVar(&a.Link, "link", "", "port for the lines of child divisions, host:port (default 127.0.0.1:7303)")
+	f.StringVar(&a.Databases, "databases", "", "port for programs that use application databases, host:port (default: none)")
 	f.StringVar(&a.LinkAdvertise, "link-advertise", "", "address at which child divisions reach it")
 }
 

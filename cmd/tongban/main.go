@@ -12,7 +12,7 @@ func main() {
 		newToken,
 		newJoin,
 		newNode, newChild, newEnrol, newParent,
-		newTenant,
+		newTenant, newDB,
 		newItems, newBasic,
 		newAccount,
 		newTOTP,

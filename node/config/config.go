@@ -26,8 +26,11 @@ type Config struct {
 	Peer     Endpoint // The node port: other nodes of the division, mutual TLS.
 	Gossip   Endpoint // serf.
 	Link     Endpoint // Leaf links of child divisions, mutual TLS.
-	Admin    string   // Unix socket; see Config.AdminSocket.
-	Log      Log
+	// For programs: application databases over HTTP. Not served without a Listen; plain on a
+	// loopback address, else with the certificate of Web.
+	Databases Endpoint
+	Admin     string // Unix socket; see Config.AdminSocket.
+	Log       Log
 }
 
 // Division names the division that the node serves.
@@ -77,23 +80,25 @@ func Default(file string) Config {
 // fields pairs each key with its place in c.
 func (c *Config) fields() map[string]*string {
 	return map[string]*string{
-		"data":             &c.Data,
-		"node":             (*string)(&c.Node),
-		"division.code":    &c.Division.Code,
-		"division.level":   &c.Division.Level,
-		"web.listen":       &c.Web.Listen,
-		"web.url":          &c.Web.URL,
-		"web.tls":          &c.Web.TLS,
-		"web.certificate":  &c.Web.Certificate,
-		"web.key":          &c.Web.Key,
-		"peer.listen":      &c.Peer.Listen,
-		"peer.advertise":   &c.Peer.Advertise,
-		"gossip.listen":    &c.Gossip.Listen,
-		"gossip.advertise": &c.Gossip.Advertise,
-		"link.listen":      &c.Link.Listen,
-		"link.advertise":   &c.Link.Advertise,
-		"admin.socket":     &c.Admin,
-		"log.level":        &c.Log.Level,
-		"log.format":       &c.Log.Format,
+		"data":                &c.Data,
+		"node":                (*string)(&c.Node),
+		"division.code":       &c.Division.Code,
+		"division.level":      &c.Division.Level,
+		"web.listen":          &c.Web.Listen,
+		"web.url":             &c.Web.URL,
+		"web.tls":             &c.Web.TLS,
+		"web.certificate":     &c.Web.Certificate,
+		"web.key":             &c.Web.Key,
+		"peer.listen":         &c.Peer.Listen,
+		"peer.advertise":      &c.Peer.Advertise,
+		"gossip.listen":       &c.Gossip.Listen,
+		"gossip.advertise":    &c.Gossip.Advertise,
+		"link.listen":         &c.Link.Listen,
+		"link.advertise":      &c.Link.Advertise,
+		"databases.listen":    &c.Databases.Listen,
+		"databases.advertise": &c.Databases.Advertise,
+		"admin.socket":        &c.Admin,
+		"log.level":           &c.Log.Level,
+		"log.format":          &c.Log.Format,
 	}
 }

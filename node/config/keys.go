@@ -66,6 +66,10 @@ func Keys() []Key {
 			Doc: "Port for the lines of child divisions."},
 		{Name: "link.advertise", Bound: address, check: checkAddress,
 			Doc: "Address at which child divisions reach it. Empty: link.listen."},
+		{Name: "databases.listen", Bound: address, check: checkAddress,
+			Doc: "Port for programs that use application databases. Empty: none. Plain http on a loopback address, else https with the certificate of web.tls."},
+		{Name: "databases.advertise", Bound: address, check: checkAddress,
+			Doc: "Address at which programs reach it. Empty: databases.listen."},
 		{Name: "admin.socket", Bound: "a file name", path: true,
 			Doc: "Unix socket for the commands of this box. Empty: admin.sock in the data folder."},
 		{Name: "log.level", Default: "info", Bound: "debug, info, warn or error", needed: true,
@@ -140,7 +144,10 @@ func (c *Config) checkTogether() error {
 	if c.Web.TLS == "files" && (c.Web.Certificate == "" || c.Web.Key == "") {
 		return fmt.Errorf("web.tls is files: set web.certificate and web.key")
 	}
-	for name, e := range map[string]Endpoint{"peer": c.Peer, "gossip": c.Gossip, "link": c.Link} {
+	if c.Databases.Listen != "" && c.Web.TLS == "off" && !Loopback(c.Databases.Listen) {
+		return fmt.Errorf("web.tls is off, but databases.listen %s is not a loopback address; keys would cross the network in the clear: set web.tls to self or files", c.Databases.Listen)
+	}
+	for name, e := range map[string]Endpoint{"peer": c.Peer, "gossip": c.Gossip, "link": c.Link, "databases": c.Databases} {
 		host, _, _ := net.SplitHostPort(e.Listen)
 		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() && e.Advertise == "" {
 			return fmt.Errorf("%s.listen is %s, which nobody can dial: set %s.advertise to this box's address", name, e.Listen, name)

@@ -26,11 +26,12 @@ type Cluster struct {
 	FirstBoot string // Code for the first administrator.
 	Recovery  string // age identity of the recovery kit.
 
-	tb    testing.TB
-	level string
-	dir   string
-	opts  node.Options
-	boxes []*box
+	tb        testing.TB
+	databases bool
+	level     string
+	dir       string
+	opts      node.Options
+	boxes     []*box
 }
 
 type box struct {
@@ -53,6 +54,9 @@ func Admin(serve func(n *node.Node, mux *http.ServeMux)) Option {
 	return func(c *Cluster) { c.opts.Admin = serve }
 }
 
+// Databases gives all nodes a port for programs that use application databases.
+func Databases() Option { return func(c *Cluster) { c.databases = true } }
+
 // Place makes it another division than Guang'an District. level is needed where the code
 // has two, empty otherwise.
 func Place(code, level string) Option {
@@ -67,7 +71,7 @@ func Division(tb testing.TB, n int, options ...Option) *Cluster {
 	for _, o := range options {
 		o(c)
 	}
-	first, err := node.Init(node.InitOptions{Dir: filepath.Join(c.dir, "n1"), Division: c.Code, Level: c.level, Node: "n1", Addresses: loopback(), Now: c.opts.Now})
+	first, err := node.Init(node.InitOptions{Dir: filepath.Join(c.dir, "n1"), Division: c.Code, Level: c.level, Node: "n1", Addresses: c.loopback(), Now: c.opts.Now})
 	if err != nil {
 		tb.Fatalf("init the first node: %v", err)
 	}
@@ -104,8 +108,12 @@ func testLog(tb testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(tb.Output(), nil))
 }
 
-func loopback() node.Addresses {
-	return node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}
+func (c *Cluster) loopback() node.Addresses {
+	a := node.Addresses{Web: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0"}
+	if c.databases {
+		a.Databases = "127.0.0.1:0"
+	}
+	return a
 }
 
 // AwaitReady waits until node i sees a division database that can be used.
@@ -125,7 +133,7 @@ func (c *Cluster) Join() int {
 	c.tb.Helper()
 	i := len(c.boxes)
 	cfg, err := node.Join(c.tb.Context(), node.JoinOptions{Token: c.Token(0), Dir: filepath.Join(c.dir, "n"+string(rune('1'+i))),
-		Addresses: loopback(), Now: c.opts.Now})
+		Addresses: c.loopback(), Now: c.opts.Now})
 	if err != nil {
 		c.tb.Fatalf("join node %d: %v", i+1, err)
 	}
@@ -201,6 +209,9 @@ func (c *Cluster) stop() {
 
 // URL is where people reach node i, without a slash at the end.
 func (c *Cluster) URL(i int) string { return "http://" + c.boxes[i].cfg.Web.Listen }
+
+// DatabasesURL is where programs reach node i, without a slash at the end.
+func (c *Cluster) DatabasesURL(i int) string { return "http://" + c.boxes[i].cfg.Databases.Listen }
 
 // Config is the configuration of node i.
 func (c *Cluster) Config(i int) config.Config { return c.boxes[i].cfg }
