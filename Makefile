@@ -27,11 +27,13 @@ demo-check: build ## the same as a script: load, kill, count at all levels, cut,
 check: ## gofmt, vet, staticcheck, the repository's own rules
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags mutants ./replication/...
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/repo/...
 
 test: check ## every test, as an ordinary user; ends with what could not run and why
-	@$(GO) test -json -timeout 12m $(PKGS) | $(GO) run ./internal/repo/report $(REPORT)
+	@{ $(GO) test -json -timeout 12m $(PKGS); \
+	$(GO) test -json -timeout 12m -tags mutants -run 'TestMutants' ./replication/...; } | $(GO) run ./internal/repo/report $(REPORT)
 
 bench: build ## measure; docs/BENCH.md says what the figures mean [BENCH=district, federation or replication; PEER=its addresses]
 ifeq ($(BENCH),replication)

@@ -57,13 +57,6 @@ type DB struct {
 	tasks    sync.WaitGroup // Evaluators and the watch over the leadership.
 }
 
-// mutants switch off one safeguard each; a test that does not notice proves nothing.
-type mutants struct {
-	noBaseCheck         bool
-	commitBeforePropose bool
-	commitAnyEntry      bool
-}
-
 // hooks are called by the tests at moments that chance never reaches.
 type hooks struct {
 	beforePropose func()

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Engine is one node's share of all its databases: one log store, one transport. Its
@@ -82,11 +84,11 @@ func Open(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := openLogs
-	if fs := opts.hooks.logFS; fs != nil {
-		open = func(dir string, log *slog.Logger) (*logs, error) { return openLogsFS(fs, dir, log) }
+	disk := opts.hooks.logFS
+	if disk == nil {
+		disk = vfs.Default
 	}
-	l, err := open(filepath.Join(opts.Dir, "log"), opts.Log)
+	l, err := openLogsFS(opts.mutants.disk(disk), filepath.Join(opts.Dir, "log"), opts.Log)
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the log store: %w", err)

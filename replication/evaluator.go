@@ -266,13 +266,17 @@ func (db *DB) propose(b *batch) {
 	}
 	data := b.rec.entry(b.id, b.base, b.time).encode()
 	db.pending = b
-	if db.mutants.commitBeforePropose {
+	if db.mutants.lacks(proposeFirst) {
 		_, cerr := db.w.exec("COMMIT")
 		b.early, db.open = cerr == nil, nil
 	}
 	db.mu.Unlock()
 	if db.hooks.beforePropose != nil {
 		db.hooks.beforePropose()
+	}
+	if db.mutants.lacks(commitFirst) {
+		b.answer(Index(db.applied.value()), nil, true)
+		b.answers = nil
 	}
 	db.conclude(b, db.apply(data))
 }

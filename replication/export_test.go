@@ -148,21 +148,6 @@ func durableWAL(shm string) int {
 	return 32 + int(frames)*(24+4096)
 }
 
-// Mutate switches off one safeguard in every database of the engine.
-func Mutate(o *Options, name string) {
-	switch name {
-	case "":
-	case "no base check":
-		o.mutants.noBaseCheck = true
-	case "commit before propose":
-		o.mutants.commitBeforePropose = true
-	case "commit any entry":
-		o.mutants.commitAnyEntry = true
-	default:
-		panic(name)
-	}
-}
-
 // BeforePropose makes f run on the evaluator between evaluation and proposal.
 func BeforePropose(o *Options, f func()) { o.hooks.beforePropose = f }
 

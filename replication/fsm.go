@@ -94,7 +94,7 @@ func (a *applying) take(l *raft.Log) error {
 func (a *applying) apply(l *raft.Log, e entry) error {
 	db := a.db
 	own := db.pending
-	if own != nil && own.id != e.id && !db.mutants.commitAnyEntry {
+	if own != nil && own.id != e.id && !db.mutants.lacks(ownEntryOnly) {
 		own = nil
 	}
 	a.state.applied, a.state.term = l.Index, l.Term
@@ -111,12 +111,12 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 		}
 		a.begun = true
 	}
-	if e.base > a.state.lastcmd && !db.mutants.noBaseCheck {
+	if e.base > a.state.lastcmd && !db.mutants.lacks(baseCheck) {
 		// The leader had executed entry base, which is committed before this one.
 		return fmt.Errorf("%w: it has executed entries up to %d, there it was %d", errDiverged, a.state.lastcmd, e.base)
 	}
 	result := committed
-	if e.base != a.state.lastcmd && !db.mutants.noBaseCheck {
+	if e.base != a.state.lastcmd && !db.mutants.lacks(baseCheck) {
 		result = rejected
 	} else {
 		if own != nil && own.early { // Only in a mutant: its effects are in the file.
@@ -134,11 +134,19 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 // commit ends the transaction with the applied index in it, and publishes it.
 func (a *applying) commit() error {
 	db := a.db
-	if err := db.w.writeState(a.state); err != nil {
-		return err
+	apart := db.mutants.lacks(appliedWithEntry)
+	if !apart {
+		if err := db.w.writeState(a.state); err != nil {
+			return err
+		}
 	}
 	if _, err := db.w.exec("COMMIT"); err != nil {
 		return err
+	}
+	if apart {
+		if err := db.w.writeState(a.state); err != nil {
+			return err
+		}
 	}
 	db.state = a.state
 	if a.own != nil {

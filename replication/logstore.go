@@ -75,11 +75,8 @@ type logs struct {
 // openLogs opens or makes the log store in dir. It is locked until close: a second
 // process that opens it is refused.
 func openLogs(dir string, log *slog.Logger) (*logs, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the raft log's folder: %w", err)
-	}
-	// Pebble makes durable the names of folders only that it has made itself.
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	// The last folder is left to Pebble, which syncs the names of those only that it makes.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the raft log's folder: %w", err)
 	}
 	return openLogsFS(vfs.Default, dir, log)

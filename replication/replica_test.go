@@ -112,7 +112,7 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 
 func TestAnUpdateWhoseLeaderIsCutOffHasAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	f := newForced(t, "")
+	f := newForced(t, asItIs)
 	goOn := f.stop(t, "a")
 	f.Isolate("n1")
 	if err := goOn(); !errors.Is(err, replication.ErrUnknownOutcome) {

@@ -91,6 +91,9 @@ func openConn(path string, kind int) (*conn, error) {
 		q.Set("mode", "ro")
 		q.Set("immutable", "1")
 	}
+	if (mutants{}).lacks(synchronousNormal) {
+		q.Set("_synchronous", "OFF")
+	}
 	opened, err := (&sqlite3.SQLiteDriver{}).Open(u.String() + "?" + q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
