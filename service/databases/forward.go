@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,6 +66,7 @@ func (c *call) forward(ctx context.Context, leader replication.NodeID) error {
 			r.Header[name] = v
 		}
 	}
+	r.Header[headerDivision] = []string{strconv.FormatUint(uint64(c.server.o.Databases.Division().Applied()), 10)}
 	response, err := c.server.o.Neighbours.Forward(ctx, leader, r)
 	if err != nil {
 		return c.broken(err)
