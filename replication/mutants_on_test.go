@@ -3,6 +3,9 @@
 package replication_test
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"tongban/replication"
@@ -11,6 +14,9 @@ import (
 
 // mutantSeeds is how many seeds of the simulation a mutant may survive.
 const mutantSeeds = 150
+
+// mutantPlugs is how many file systems a mutant may survive.
+const mutantPlugs = 6
 
 // TestMutantsAreCaught expects of each mutant that the suite of its row notices it.
 func TestMutantsAreCaught(t *testing.T) {
@@ -28,6 +34,18 @@ func TestMutantsAreCaught(t *testing.T) {
 				t.Fatalf("no suite %q", m.Suite)
 			}
 		})
+	}
+}
+
+func TestMutantsAreDescribed(t *testing.T) {
+	text, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range replication.Mutants {
+		if row := fmt.Sprintf("\n| %s | %s | %s |\n", m.Name, m.What, m.Suite); !strings.Contains(string(text), row) {
+			t.Errorf("DESIGN.md lacks the row%s", row)
+		}
 	}
 }
 
@@ -57,5 +75,23 @@ func caughtByAStory(t *testing.T, m replication.Mutant) {
 }
 
 func caughtByAPowerCut(t *testing.T, m replication.Mutant) {
-	t.Skip("not run: TODO")
+	if why := powerUnable(); why != "" {
+		t.Skipf("not run: %s; %s", why, powerHint)
+	}
+	r := attackSeed(t)
+	for range mutantPlugs {
+		p, err := newPlug(t)
+		if err != nil {
+			t.Skipf("not run: %v; %s", err, powerHint)
+		}
+		last := int64(-1)
+		for range powerCuts {
+			var wrong error
+			if last, wrong = p.round(t, r, m.Name, last); wrong != nil {
+				t.Logf("noticed: %.400v", wrong)
+				return
+			}
+		}
+	}
+	t.Errorf("%d power cuts did not notice it", mutantPlugs*powerCuts)
 }

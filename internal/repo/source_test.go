@@ -50,6 +50,16 @@ func sources(t *testing.T) []source {
 	return list
 }
 
+// tagged says whether the file is compiled only with a build tag.
+func (s source) tagged(tag string) bool {
+	for _, group := range s.file.Comments {
+		if group.Pos() < s.file.Package && group.List[0].Text == "//go:build "+tag {
+			return true
+		}
+	}
+	return false
+}
+
 // walk calls fn with every file of the repository that is its own.
 func walk(t *testing.T, fn func(path string)) {
 	t.Helper()
@@ -104,7 +114,7 @@ func TestOnlyTestsUseTheDatabaseWithoutRaft(t *testing.T) {
 // TestNothingRunsAMutant: a mutant lacks a safeguard, for the simulation to notice.
 func TestNothingRunsAMutant(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || s.dir == "federation" || s.dir == "internal/simulate" {
+		if s.test || s.dir == "federation" || s.dir == "internal/simulate" || s.tagged("mutants") {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
