@@ -6,7 +6,7 @@ BIN     := bin/tongban
 LDFLAGS := -s -w
 demo_items = $(if $(ITEMS),--items $(ITEMS))
 
-.PHONY: help build preflight demo demo-check test check bench long assets deps clean
+.PHONY: help build preflight demo demo-check test check bench torture long assets deps clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ else
 	$(if $(filter federation,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./replication/... ./division/... ./service/...)
 	$(if $(filter district,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./federation/...)
 endif
+
+torture: build ## three processes under faults, the clients' histories judged; as root with power cuts [DURATION=60s SEED=n]
+	@exec $(BIN) torture --duration $(or $(DURATION),60s) $(if $(SEED),--seed $(SEED))
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...

@@ -24,6 +24,6 @@ func main() {
 		newConfig,
 		newVersion,
 		newDemo,
-		newBench,
+		newBench, newTorture,
 	))
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -66,7 +65,6 @@ func (c *call) forward(ctx context.Context, leader replication.NodeID) error {
 			r.Header[name] = v
 		}
 	}
-	r.Header[headerDivision] = []string{strconv.FormatUint(uint64(c.server.o.Databases.Division().Applied()), 10)}
 	response, err := c.server.o.Neighbours.Forward(ctx, leader, r)
 	if err != nil {
 		return c.broken(err)

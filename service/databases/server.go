@@ -48,9 +48,6 @@ const (
 	HeaderOutcome = "Tongban-Outcome"
 	outcomeNone   = "none"
 	outcomeOpen   = "unknown"
-	// headerDivision goes with a request that is forwarded: what its node had of the division
-	// database.
-	headerDivision = "Tongban-Division"
 )
 
 // Databases are the databases of this node; package tenancy has them.
@@ -184,9 +181,6 @@ func (c *call) open() bool {
 		return false
 	}
 	c.grant, err = s.keys.open(c.r.Context(), division, c.r.Header.Get("Authorization"))
-	if errors.Is(err, errNoGrant) && c.within {
-		c.grant, err = c.openLater(division)
-	}
 	if errors.Is(err, errNoGrant) {
 		c.w.Header()["Www-Authenticate"] = headerBasic
 		refuse(c.w, http.StatusUnauthorized, "this needs a key: HTTP basic authentication with the user <department>.<database> and the key as password")
@@ -203,21 +197,6 @@ func (c *call) open() bool {
 		return false
 	}
 	return true
-}
-
-// openLater looks for a key again when this node has of the division's records what the node
-// had that forwarded the request: it may be a new one.
-func (c *call) openLater(division *service.DB) (grant, error) {
-	at, err := strconv.ParseUint(c.r.Header.Get(headerDivision), 10, 64)
-	if err != nil || replication.Index(at) <= division.Applied() {
-		return grant{}, errNoGrant
-	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), leaderPatience)
-	defer cancel()
-	if err := division.WaitApplied(ctx, replication.Index(at)); err != nil {
-		return grant{}, err
-	}
-	return c.server.keys.open(ctx, division, c.r.Header.Get("Authorization"))
 }
 
 // Values of headers, made once.
