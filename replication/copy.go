@@ -45,12 +45,15 @@ func (db *DB) Backup(ctx context.Context, path string) (Index, error) {
 // copyFile copies the state that c's transaction reads into the file at path. check is
 // asked now and then whether to go on.
 func (c *conn) copyFile(path string, check func() error) error {
-	opened, err := (&sqlite3.SQLiteDriver{}).Open("file:" + escapePath(path) + "?_mutex=no&_journal_mode=OFF&_synchronous=OFF")
+	opened, err := (&sqlite3.SQLiteDriver{}).Open("file:" + escapePath(path) + "?vfs=tongban&_mutex=no&_journal_mode=OFF&_synchronous=OFF")
 	if err != nil {
 		return err
 	}
 	dest := opened.(*sqlite3.SQLiteConn)
 	defer dest.Close()
+	expectSums(dest, c.sums())
+	c.copied(true)
+	defer c.copied(false)
 	b, err := dest.Backup("main", c.raw, "main")
 	if err != nil {
 		return err

@@ -104,6 +104,7 @@ func (db *DB) begin() (*batch, error) {
 	now := db.engine.opts.Now().UnixMicro()
 	b.time = max(now, db.state.time+1)
 	db.warnClock(now, term)
+	db.w.setTime(b.time)
 	db.open = b
 	return b, nil
 }

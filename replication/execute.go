@@ -177,6 +177,7 @@ func (db *DB) runStatement(tx *Tx, s *Statement, l *list, a *Answer) error {
 	if l.o.Timings {
 		began = time.Now()
 	}
+	db.w.seed(tx.batch.id, tx.batch.rec.units, tx.batch.rec.statements)
 	db.running.set(tx, db.w)
 	res, values, err := db.w.answer(s.SQL, values, l, a)
 	db.running.set(nil, nil)
@@ -206,6 +207,9 @@ func (c *conn) answer(sql string, args []any, l *list, a *Answer) (execResult, [
 		return execResult{}, args, err
 	}
 	defer c.release(sql, writing, s)
+	if s.readonly {
+		c.unseed()
+	}
 	if args, err = c.arrange(s, args); err != nil {
 		return execResult{}, args, err
 	}
@@ -216,12 +220,12 @@ func (c *conn) answer(sql string, args []any, l *list, a *Answer) (execResult, [
 	c.auth.denied, c.auth.last_rowid = 0, 0
 	full := false
 	if C.tb_columns(s.p) == 0 {
-		C.tb_exec(c.db, s.p, &out)
+		C.tb_exec(c.db, s.p, c.auth, &out)
 	} else {
 		C.tb_mark(c.db, &out)
-		rc := C.tb_step(s.p, nil, 0)
+		rc := C.tb_step(s.p, c.auth, nil, 0)
 		a.Columns, a.Types = c.columns(s), c.types(s)
-		for ; rc == stepRow && !full; rc = C.tb_step(s.p, nil, 0) {
+		for ; rc == stepRow && !full; rc = C.tb_step(s.p, c.auth, nil, 0) {
 			row := make([]any, len(a.Columns))
 			c.load(s, row)
 			a.Rows = append(a.Rows, row)

@@ -161,7 +161,10 @@ func (a *applying) commit() error {
 // replica cannot do what the leader did. The caller holds mu.
 func (db *DB) execute(e entry) error {
 	w := db.w
+	w.setTime(e.time)
+	units, statements := -1, 0
 	unit := func(first bool) error {
+		units, statements = units+1, 0
 		if !first {
 			if _, err := w.exec("RELEASE tx"); err != nil {
 				return err
@@ -172,6 +175,8 @@ func (db *DB) execute(e entry) error {
 		return err
 	}
 	statement := func(s recorded) error {
+		w.seed(e.id, units, statements)
+		statements++
 		res, err := w.execMode(s.sql, s.args, internal)
 		failure := 0
 		var sq *sqlError

@@ -1,58 +1,9 @@
 #include "shim.h"
+#include "sqlite_abi.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define WEAK __attribute__((weak))
-
-typedef int64_t sqlite3_int64;
-
-extern WEAK int sqlite3_prepare_v3(sqlite3 *, const char *, int, unsigned, sqlite3_stmt **, const char **);
-extern WEAK int sqlite3_step(sqlite3_stmt *);
-extern WEAK int sqlite3_reset(sqlite3_stmt *);
-extern WEAK int sqlite3_clear_bindings(sqlite3_stmt *);
-extern WEAK int sqlite3_finalize(sqlite3_stmt *);
-extern WEAK int sqlite3_bind_int64(sqlite3_stmt *, int, sqlite3_int64);
-extern WEAK int sqlite3_bind_double(sqlite3_stmt *, int, double);
-extern WEAK int sqlite3_bind_null(sqlite3_stmt *, int);
-extern WEAK int sqlite3_bind_text(sqlite3_stmt *, int, const char *, int, void (*)(void *));
-extern WEAK int sqlite3_bind_blob(sqlite3_stmt *, int, const void *, int, void (*)(void *));
-extern WEAK int sqlite3_bind_parameter_count(sqlite3_stmt *);
-extern WEAK int sqlite3_stmt_readonly(sqlite3_stmt *);
-extern WEAK int sqlite3_column_count(sqlite3_stmt *);
-extern WEAK const char *sqlite3_column_name(sqlite3_stmt *, int);
-extern WEAK const char *sqlite3_column_decltype(sqlite3_stmt *, int);
-extern WEAK const char *sqlite3_bind_parameter_name(sqlite3_stmt *, int);
-extern WEAK int sqlite3_column_type(sqlite3_stmt *, int);
-extern WEAK sqlite3_int64 sqlite3_column_int64(sqlite3_stmt *, int);
-extern WEAK double sqlite3_column_double(sqlite3_stmt *, int);
-extern WEAK const unsigned char *sqlite3_column_text(sqlite3_stmt *, int);
-extern WEAK const void *sqlite3_column_blob(sqlite3_stmt *, int);
-extern WEAK int sqlite3_column_bytes(sqlite3_stmt *, int);
-extern WEAK sqlite3_int64 sqlite3_last_insert_rowid(sqlite3 *);
-extern WEAK void sqlite3_set_last_insert_rowid(sqlite3 *, sqlite3_int64);
-extern WEAK int sqlite3_changes(sqlite3 *);
-extern WEAK int sqlite3_total_changes(sqlite3 *);
-extern WEAK int sqlite3_get_autocommit(sqlite3 *);
-extern WEAK const char *sqlite3_errmsg(sqlite3 *);
-extern WEAK int sqlite3_extended_errcode(sqlite3 *);
-extern WEAK int sqlite3_extended_result_codes(sqlite3 *, int);
-extern WEAK void sqlite3_interrupt(sqlite3 *);
-extern WEAK int sqlite3_db_status(sqlite3 *, int, int *, int *, int);
-extern WEAK int sqlite3_db_config(sqlite3 *, int, ...);
-extern WEAK int sqlite3_limit(sqlite3 *, int, int);
-extern WEAK int sqlite3_complete(const char *);
-extern WEAK int sqlite3_strnicmp(const char *, const char *, int);
-extern WEAK int sqlite3_stricmp(const char *, const char *);
-extern WEAK void *sqlite3_update_hook(sqlite3 *, void (*)(void *, int, char const *, char const *, sqlite3_int64), void *);
-extern WEAK void *sqlite3_wal_hook(sqlite3 *, int (*)(void *, sqlite3 *, const char *, int), void *);
-extern WEAK int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
-
-enum {
-  OK = 0, DENY = 1, ROW = 100, DONE = 101, MAX_ATTACHED = 7,
-  DBSTATUS_DEFERRED_FKS = 10, DBCONFIG_DEFENSIVE = 1010, DBCONFIG_TRUSTED_SCHEMA = 1017,
-  DBCONFIG_DQS_DML = 1013, DBCONFIG_DQS_DDL = 1014, PREPARE_PERSISTENT = 1
-};
 #define TRANSIENT ((void (*)(void *))-1)
 
 // The action codes of sqlite3_set_authorizer.
@@ -70,8 +21,6 @@ enum {
 // Functions whose value is not a function of the database and the arguments, or that
 // reach outside it. DESIGN.md says why each is here.
 static const char *const unsteady[] = {
-  "random", "randomblob", "date", "time", "datetime", "julianday", "strftime", "unixepoch",
-  "timediff", "current_date", "current_time", "current_timestamp", "last_insert_rowid",
   "changes", "total_changes", "sqlite_version", "sqlite_source_id",
   "sqlite_compileoption_used", "sqlite_compileoption_get", "sqlite_log", 0};
 static const char *const never[] = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", 0};
@@ -159,7 +108,7 @@ tb_auth *tb_setup(sqlite3 *db) {
   tb_auth *a = calloc(1, sizeof *a);
   if (a == 0) return 0;
   sqlite3_extended_result_codes(db, 1);
-  sqlite3_limit(db, MAX_ATTACHED, 0);
+  tb_set_limits(db);
   sqlite3_db_config(db, DBCONFIG_DEFENSIVE, 1, (int *)0);
   sqlite3_db_config(db, DBCONFIG_TRUSTED_SCHEMA, 0, (int *)0);
   sqlite3_db_config(db, DBCONFIG_DQS_DML, 0, (int *)0);
@@ -179,21 +128,37 @@ static int committed(void *p, sqlite3 *db, const char *database, int frames) {
 // tb_watch_wal counts the WAL; PRAGMA wal_autocheckpoint uses the same hook, and ends it.
 void tb_watch_wal(sqlite3 *db, tb_auth *a) { sqlite3_wal_hook(db, committed, a); }
 
-void tb_release(sqlite3 *db, tb_auth *a) {
+// tb_release comes before the connection is closed, which may still use its tb_auth.
+void tb_release(sqlite3 *db) {
   sqlite3_set_authorizer(db, 0, 0);
   sqlite3_update_hook(db, 0, 0);
   sqlite3_wal_hook(db, 0, 0);
-  free(a);
 }
 
-int tb_prepare(sqlite3 *db, const char *sql, int n, sqlite3_stmt **out, int *tail) {
+// tb_reserve makes an empty database one whose pages have room for a checksum.
+void tb_reserve(sqlite3 *db) {
+  int sum = 8;
+  sqlite3_file_control(db, "main", FCNTL_RESERVE_BYTES, &sum);
+}
+
+// tb_control is an operation of ours on the main file; it returns the value afterwards.
+int tb_control(sqlite3 *db, int op, int value) {
+  int rc = sqlite3_file_control(db, "main", op, &value);
+  return rc == OK ? value : 0;
+}
+
+int tb_engine(void) { return sqlite3_libversion_number(); }
+
+int tb_prepare(sqlite3 *db, tb_auth *a, const char *sql, int n, sqlite3_stmt **out, int *tail) {
   const char *end = sql + n;
+  tb_running = a;
   int rc = sqlite3_prepare_v3(db, sql, n, PREPARE_PERSISTENT, out, &end);
+  tb_running = 0;
   *tail = end ? (int)(end - sql) : n;
   return rc;
 }
 
-int tb_step(sqlite3_stmt *s, tb_value *cols, int ncols) {
+static int step(sqlite3_stmt *s, tb_value *cols, int ncols) {
   int rc = sqlite3_step(s);
   if (rc == ROW) tb_load(s, cols, ncols);
   return rc;
@@ -213,6 +178,13 @@ void tb_load(sqlite3_stmt *s, tb_value *cols, int ncols) {
   }
 }
 
+int tb_step(sqlite3_stmt *s, tb_auth *a, tb_value *cols, int ncols) {
+  tb_running = a;
+  int rc = step(s, cols, ncols); // A column's text may have to be converted.
+  tb_running = 0;
+  return rc;
+}
+
 // tb_mark and tb_finish stand around the steps of a statement: with RETURNING the count of
 // changes is known only at its end. changes is 0 for a statement that is no INSERT, UPDATE or
 // DELETE: SQLite leaves the count of the one before.
@@ -226,26 +198,36 @@ void tb_finish(sqlite3 *db, int rc, tb_result *out) {
 }
 
 // tb_exec runs a statement to its end.
-void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_result *out) {
+void tb_exec(sqlite3 *db, sqlite3_stmt *s, tb_auth *a, tb_result *out) {
   int rc;
   tb_mark(db, out);
+  tb_running = a;
   while ((rc = sqlite3_step(s)) == ROW) {
   }
+  tb_running = 0;
   tb_finish(db, rc, out);
 }
 
-int tb_bind_text(sqlite3_stmt *s, int i, const void *p, int n) {
-  return sqlite3_bind_text(s, i, p ? p : "", n, TRANSIENT);
+int tb_bind_text(sqlite3_stmt *s, tb_auth *a, int i, const void *p, int n) {
+  tb_running = a;
+  int rc = sqlite3_bind_text(s, i, p ? p : "", n, TRANSIENT);
+  tb_running = 0;
+  return rc;
 }
-int tb_bind_blob(sqlite3_stmt *s, int i, const void *p, int n) {
-  return sqlite3_bind_blob(s, i, p ? p : "", n, TRANSIENT);
+int tb_bind_blob(sqlite3_stmt *s, tb_auth *a, int i, const void *p, int n) {
+  tb_running = a;
+  int rc = sqlite3_bind_blob(s, i, p ? p : "", n, TRANSIENT);
+  tb_running = 0;
+  return rc;
 }
 int tb_bind_int(sqlite3_stmt *s, int i, int64_t v) { return sqlite3_bind_int64(s, i, v); }
 int tb_bind_float(sqlite3_stmt *s, int i, double v) { return sqlite3_bind_double(s, i, v); }
 int tb_bind_null(sqlite3_stmt *s, int i) { return sqlite3_bind_null(s, i); }
-int tb_reset(sqlite3_stmt *s) {
+int tb_reset(sqlite3_stmt *s, tb_auth *a) {
+  tb_running = a;
   int rc = sqlite3_reset(s);
   sqlite3_clear_bindings(s);
+  tb_running = 0;
   return rc;
 }
 int tb_params(sqlite3_stmt *s) { return sqlite3_bind_parameter_count(s); }
@@ -254,7 +236,11 @@ int tb_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
 const char *tb_column_name(sqlite3_stmt *s, int i) { return sqlite3_column_name(s, i); }
 const char *tb_column_decltype(sqlite3_stmt *s, int i) { return sqlite3_column_decltype(s, i); }
 const char *tb_param_name(sqlite3_stmt *s, int i) { return sqlite3_bind_parameter_name(s, i); }
-void tb_finalize(sqlite3_stmt *s) { sqlite3_finalize(s); }
+void tb_finalize(sqlite3_stmt *s, tb_auth *a) {
+  tb_running = a;
+  sqlite3_finalize(s);
+  tb_running = 0;
+}
 const char *tb_errmsg(sqlite3 *db) { return sqlite3_errmsg(db); }
 int tb_extended_errcode(sqlite3 *db) { return sqlite3_extended_errcode(db); }
 int tb_autocommit(sqlite3 *db) { return sqlite3_get_autocommit(db); }

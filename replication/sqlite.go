@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"reflect"
 	"sync"
 	"time"
 	"unsafe"
@@ -33,6 +32,7 @@ const (
 
 const (
 	maxCachedStatements = 128              // Prepared statements a connection.
+	maxCachedSQL        = 16 * 1024        // Bytes of the text of one.
 	busyTimeout         = 10 * time.Second // Only recovery and checkpoints ever hold a lock.
 )
 
@@ -56,6 +56,7 @@ type stmtKey struct {
 // stmt is a prepared statement; it belongs to its connection.
 type stmt struct {
 	p        *C.sqlite3_stmt
+	mode     mode
 	params   int
 	readonly bool
 	schema   bool // Changes the schema.
@@ -74,11 +75,13 @@ const (
 
 // openConn opens the database at path: WAL mode, foreign keys on, no checkpoint by itself.
 func openConn(path string, kind int) (*conn, error) {
+	if err := startSQLite(); err != nil {
+		return nil, err
+	}
 	u := url.URL{Scheme: "file", Path: path}
-	q := url.Values{"_mutex": {"no"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
+	q := url.Values{"vfs": {C.TB_VFS}, "_mutex": {"no"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
 	switch kind {
 	case writerConn:
-		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", "NORMAL")
 		q.Set("_foreign_keys", "1")
 	case readerConn:
@@ -96,21 +99,46 @@ func openConn(path string, kind int) (*conn, error) {
 	}
 	opened, err := (&sqlite3.SQLiteDriver{}).Open(u.String() + "?" + q.Encode())
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, ownError(err))
 	}
 	raw := opened.(*sqlite3.SQLiteConn)
-	handle := reflect.ValueOf(raw).Elem().FieldByName("db").UnsafePointer()
-	c := &conn{raw: raw, db: (*C.sqlite3)(handle), stmts: map[stmtKey]*stmt{}}
+	c := &conn{raw: raw, db: handle(raw), stmts: map[stmtKey]*stmt{}}
 	c.auth = C.tb_setup(c.db)
 	if kind == fileConn || kind == copyConn {
 		return c, nil
 	}
-	if _, err := c.exec("PRAGMA wal_autocheckpoint=0"); err != nil {
+	if kind == writerConn {
+		err = c.prepareWriter()
+	}
+	if err == nil {
+		_, err = c.exec("PRAGMA wal_autocheckpoint=0")
+	}
+	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	C.tb_watch_wal(c.db, c.auth)
 	return c, nil
+}
+
+// prepareWriter makes an empty file a database of ours, and replaces what is not the same
+// on every replica.
+func (c *conn) prepareWriter() error {
+	if rc := C.tb_seed_functions(c.db, c.auth); rc != 0 {
+		return c.failure(rc)
+	}
+	var pages int64
+	if err := c.one("PRAGMA page_count", &pages); err != nil {
+		return err
+	}
+	if pages == 0 {
+		C.tb_reserve(c.db)
+		if _, err := c.exec(fmt.Sprintf("PRAGMA application_id=%d", C.TB_APPLICATION)); err != nil {
+			return err
+		}
+	}
+	_, err := c.exec("PRAGMA journal_mode=WAL")
+	return err
 }
 
 func (c *conn) close() error {
@@ -121,11 +149,14 @@ func (c *conn) close() error {
 	}
 	c.closed = true
 	for k, s := range c.stmts {
-		C.tb_finalize(s.p)
+		C.tb_finalize(s.p, c.auth)
 		delete(c.stmts, k)
 	}
-	C.tb_release(c.db, c.auth)
-	return c.raw.Close()
+	C.tb_release(c.db)
+	err := c.raw.Close()
+	C.free(unsafe.Pointer(c.auth))
+	c.auth = nil
+	return err
 }
 
 // interrupt ends the statement that is running, if one is. Safe from any goroutine.
@@ -208,7 +239,8 @@ func (c *conn) lastError() *sqlError {
 // prepare returns the statement of sql, from the cache if it is there and not in use. The
 // caller gives it back with release.
 func (c *conn) prepare(sql string, m mode) (*stmt, error) {
-	c.auth.mode, c.auth.denied = C.int(m), 0
+	c.auth.mode, c.auth.denied, c.auth.exceeded = C.int(m), 0, 0
+	c.auth.heap_base = c.auth.heap
 	c.clock++
 	key := stmtKey{sql, m}
 	if s := c.stmts[key]; s != nil && !s.busy {
@@ -219,8 +251,8 @@ func (c *conn) prepare(sql string, m mode) (*stmt, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.busy, s.used = true, c.clock
-	if c.stmts[key] == nil {
+	s.mode, s.busy, s.used = m, true, c.clock
+	if c.stmts[key] == nil && len(sql) <= maxCachedSQL {
 		c.evict()
 		c.stmts[key] = s
 	}
@@ -239,16 +271,16 @@ func (c *conn) evict() {
 		}
 	}
 	if least != math.MaxUint64 {
-		C.tb_finalize(c.stmts[oldest].p)
+		C.tb_finalize(c.stmts[oldest].p, c.auth)
 		delete(c.stmts, oldest)
 	}
 }
 
 func (c *conn) release(sql string, m mode, s *stmt) {
-	C.tb_reset(s.p)
+	C.tb_reset(s.p, c.auth)
 	s.busy = false
 	if c.stmts[stmtKey{sql, m}] != s {
-		C.tb_finalize(s.p)
+		C.tb_finalize(s.p, c.auth)
 	}
 }
 
@@ -265,10 +297,10 @@ func (c *conn) compile(sql string) (*stmt, error) {
 	for rest != "" { // A comment may follow, a second statement may not.
 		next, tail, err := c.compileFirst(rest)
 		if next != nil {
-			C.tb_finalize(next)
+			C.tb_finalize(next, c.auth)
 		}
 		if next != nil || err != nil {
-			C.tb_finalize(p)
+			C.tb_finalize(p, c.auth)
 			return nil, fmt.Errorf("%w: one call takes one statement, and %.60q follows the first", ErrForbiddenSQL, rest)
 		}
 		rest = tail
@@ -282,7 +314,7 @@ func (c *conn) compileFirst(sql string) (*C.sqlite3_stmt, string, error) {
 	var p *C.sqlite3_stmt
 	var tail C.int
 	c.auth.schema, c.auth.denied = 0, 0
-	if rc := C.tb_prepare(c.db, text, C.int(len(sql)), &p, &tail); rc != 0 {
+	if rc := C.tb_prepare(c.db, c.auth, text, C.int(len(sql)), &p, &tail); rc != 0 {
 		return nil, "", c.failure(rc)
 	}
 	return p, sql[tail:], nil
@@ -291,6 +323,9 @@ func (c *conn) compileFirst(sql string) (*C.sqlite3_stmt, string, error) {
 // failure is the error of the call that returned rc: ErrForbiddenSQL if the authorizer
 // refused it.
 func (c *conn) failure(rc C.int) error {
+	if err := c.exceeded(); err != nil {
+		return err
+	}
 	if c.auth.denied == 0 {
 		e := c.lastError()
 		if e.code == 0 || e.code == stepDone {
@@ -317,9 +352,9 @@ func (c *conn) bind(s *stmt, args []any) error {
 		case float64:
 			rc = C.tb_bind_float(s.p, n, C.double(v))
 		case string:
-			rc = C.tb_bind_text(s.p, n, unsafe.Pointer(unsafe.StringData(v)), C.int(len(v)))
+			rc = C.tb_bind_text(s.p, c.auth, n, unsafe.Pointer(unsafe.StringData(v)), C.int(len(v)))
 		case []byte:
-			rc = C.tb_bind_blob(s.p, n, unsafe.Pointer(unsafe.SliceData(v)), C.int(len(v)))
+			rc = C.tb_bind_blob(s.p, c.auth, n, unsafe.Pointer(unsafe.SliceData(v)), C.int(len(v)))
 		default:
 			return fmt.Errorf("bind parameter %d: a value of type %T was not normalized", i+1, a)
 		}
@@ -357,7 +392,7 @@ func (c *conn) execMode(sql string, args []any, m mode) (execResult, error) {
 	}
 	var out C.tb_result
 	c.auth.denied, c.auth.last_rowid = 0, 0
-	C.tb_exec(c.db, s.p, &out)
+	C.tb_exec(c.db, s.p, c.auth, &out)
 	r := execResult{
 		ran: true, rowid: int64(out.rowid), changes: int64(out.changes),
 		schema: s.schema, readonly: s.readonly, lastRowID: c.auth.last_rowid != 0,
@@ -373,7 +408,8 @@ func (c *conn) step(s *stmt, row []any) (bool, error) {
 	if len(s.cols) < len(row) {
 		s.cols = make([]C.tb_value, len(row))
 	}
-	rc := C.tb_step(s.p, unsafe.SliceData(s.cols), C.int(len(row)))
+	c.auth.mode = C.int(s.mode)
+	rc := C.tb_step(s.p, c.auth, unsafe.SliceData(s.cols), C.int(len(row)))
 	if rc == stepDone {
 		return false, nil
 	}
@@ -388,7 +424,8 @@ func (c *conn) step(s *stmt, row []any) (bool, error) {
 
 // first makes the first step of a statement, without reading the row that it reaches.
 func (c *conn) first(s *stmt) (bool, error) {
-	rc := C.tb_step(s.p, nil, 0)
+	c.auth.mode = C.int(s.mode)
+	rc := C.tb_step(s.p, c.auth, nil, 0)
 	if rc != stepRow && rc != stepDone {
 		return false, c.failure(rc)
 	}

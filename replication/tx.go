@@ -54,6 +54,7 @@ func (tx *Tx) ExecResult(sql string, args ...any) (Result, error) {
 	if err := tx.setSavepoint(); err != nil {
 		return Result{}, err
 	}
+	db.w.seed(tx.batch.id, tx.batch.rec.units, tx.batch.rec.statements)
 	db.running.set(tx, db.w)
 	res, err := db.w.execMode(sql, values, writing)
 	db.running.set(nil, nil)
@@ -101,6 +102,14 @@ func (tx *Tx) record(sql string, values []any, res execResult, err error) error 
 	case errors.As(err, &sq) && !sq.deterministic():
 		tx.broken = tx.machineError(err)
 		return tx.broken
+	case res.ran && errors.Is(err, ErrTooMuch):
+		// No memory or no room is no result of the statement, and SQLite undoes as much as
+		// it then must: the others of the batch are executed again.
+		if w.inTransaction() {
+			_, _ = w.exec("ROLLBACK")
+		}
+		tx.broken = err
+		return err
 	case err != nil && !w.inTransaction():
 		tx.broken = fmt.Errorf("the statement ended the whole transaction: %w", err)
 		return tx.broken
@@ -165,6 +174,10 @@ func (tx *Tx) query(sql string, args []any, most int) (*Rows, error) {
 	if err := tx.usable(); err != nil {
 		return nil, err
 	}
+	if !tx.savepoint { // last_insert_rowid() is this update's, or 0.
+		db.w.resetRowID()
+	}
+	db.w.unseed()
 	db.running.set(tx, db.w)
 	defer db.running.set(nil, nil)
 	live, err := stream(db.w, sql, args, reading, func() error { return nil })

@@ -186,6 +186,7 @@ func (db *DB) read(ctx context.Context, fn func(v *View) error) error {
 		return err
 	}
 	v := &View{ctx: ctx, c: c, pool: &db.readers, now: db.engine.opts.Now().UTC().Truncate(time.Microsecond), open: map[*Rows]struct{}{}}
+	c.setTime(v.now.UnixMicro())
 	ended, fired := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(fired)
