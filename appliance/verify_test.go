@@ -85,7 +85,7 @@ func tamperings(number string) map[string]tampering {
 				for i := range int64(8) {
 					flip(t, fileOf(dir), 3*4096+i)
 				}
-			}, home, Contradicts, []string{"malformed"}},
+			}, home, Contradicts, []string{"checksum"}},
 		"the file's head is overwritten": {
 			func(t *testing.T, _, dir string) { flip(t, fileOf(dir), 3) }, home, Contradicts, []string{"cannot be opened"}},
 		"the file is cut": {

@@ -31,23 +31,15 @@ const (
 	faultSync                 // An fsync failed: what is on the disk is not known.
 )
 
-// Extended result codes, from sqlite3.h.
-const (
-	codeIOErrorSync    = codeIOError | 4<<8
-	codeIOErrorDirSync = codeIOError | 5<<8
-	codeIOErrorRead    = codeIOError | 1<<8
-	codeIOErrorShort   = codeIOError | 2<<8
-)
-
 func faultOf(err error) fault {
 	var sq *sqlError
 	if !errors.As(err, &sq) {
 		return faultHere
 	}
-	switch sq.code {
-	case codeIOErrorSync, codeIOErrorDirSync:
+	switch {
+	case sq.lostSync():
 		return faultSync
-	case codeIOErrorRead, codeIOErrorShort:
+	case sq.damaged(), sq.code == codeIOErrorRead, sq.code == codeIOErrorShort:
 		return faultHere
 	}
 	switch sq.primary() {

@@ -57,7 +57,7 @@ func (c *conn) exceeded() error {
 func ownError(err error) error {
 	var e sqlite3.Error
 	if errors.As(err, &e) {
-		return &sqlError{code: int(e.ExtendedCode), text: e.Error()}
+		return newSQLError(int(e.ExtendedCode), e.Error())
 	}
 	return err
 }
