@@ -6,7 +6,7 @@
 // change of engineRules (engine version), for replicas must fail alike.
 static const int limits[] = {
   TB_MAX_LENGTH, // Bytes of a text, a blob or a row.
-  1 << 20,       // Bytes of a statement.
+  TB_MAX_SQL,    // Bytes of a statement.
   2000,          // Columns of a table, an index or a result.
   500,           // Depth of an expression.
   500,           // SELECTs of a UNION.

@@ -15,6 +15,7 @@ typedef struct sqlite3_stmt sqlite3_stmt;
 // Operations of sqlite3_file_control on a main file; the argument is an int.
 enum { TB_OP_SUMS = 0x7462001, TB_OP_EXPECT, TB_OP_COPIED };
 
+#define TB_MAX_SQL (1 << 20)         // Bytes of a statement.
 #define TB_MAX_LENGTH (16 << 20)    // Bytes of a text, a blob or a row.
 #define TB_MAX_HEAP (64ll << 20)    // Bytes that a statement may add to what its connection holds.
 #define TB_MAX_SPILL (512ll << 20)  // Bytes of a connection's temporary files.
