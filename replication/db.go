@@ -51,6 +51,7 @@ type DB struct {
 
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.
 	queue    queue
+	company  company // Of the evaluator.
 	tenure   tenure
 	stopping chan struct{}
 	closed   atomic.Bool

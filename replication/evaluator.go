@@ -73,12 +73,18 @@ func (db *DB) evaluateBatch() {
 		return
 	}
 	started := time.Now()
-	for db.wants(b) && time.Since(started) < maxEvaluation {
+	for waited := false; db.wants(b) && time.Since(started) < maxEvaluation; {
 		r := db.queue.next()
-		if r == nil {
+		if r != nil {
+			db.takeTurn(b, r)
+			continue
+		}
+		more, d := db.company.wait(len(b.answers))
+		if waited || more == 0 {
 			break
 		}
-		db.takeTurn(b, r)
+		waited = true
+		db.company.came(more, db.queue.await(more, d))
 	}
 	db.propose(b)
 }
@@ -275,11 +281,15 @@ func (db *DB) propose(b *batch) {
 	if db.hooks.beforePropose != nil {
 		db.hooks.beforePropose()
 	}
+	size := len(b.answers)
 	if db.mutants.lacks(commitFirst) {
 		b.answer(Index(db.applied.value()), nil, true)
 		b.answers = nil
 	}
-	db.conclude(b, db.apply(data))
+	proposed := time.Now()
+	err := db.apply(data)
+	db.company.answered(size, db.queue.length(), time.Since(proposed))
+	db.conclude(b, err)
 }
 
 // answerReads answers a batch that wrote nothing. What its closures read, and refused by,

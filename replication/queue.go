@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // job is one Update or Exec that waits for its turn and then for its outcome.
@@ -42,6 +43,9 @@ type queue struct {
 	start   func() // Starts an evaluator; called with mu held.
 	running bool   // One is at work.
 	refused error  // Why nothing more is taken.
+
+	wanted int           // The evaluator waits until so many wait,
+	enough chan struct{} // and is told here; nil: it does not.
 }
 
 // add appends r, and starts an evaluator if none is at work.
@@ -55,6 +59,10 @@ func (q *queue) add(r *job) error {
 		return ErrOverloaded
 	}
 	q.waiting = append(q.waiting, r)
+	if q.enough != nil && len(q.waiting) >= q.wanted {
+		close(q.enough)
+		q.enough = nil
+	}
 	if !q.running {
 		q.running = true
 		q.start()
@@ -76,6 +84,34 @@ func (q *queue) next() *job {
 	}
 	q.waiting = nil
 	return nil
+}
+
+// await waits until n requests wait, for at most d, and returns how many do.
+func (q *queue) await(n int, d time.Duration) int {
+	q.mu.Lock()
+	enough := make(chan struct{})
+	q.wanted, q.enough = n, enough
+	have := len(q.waiting)
+	q.mu.Unlock()
+	if have < n {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-enough:
+		case <-timer.C:
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.enough = nil
+	return len(q.waiting)
+}
+
+// length is how many requests wait.
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
 }
 
 // idle says whether nothing waits; the evaluator then ends.
