@@ -45,6 +45,6 @@ Prints tables in Markdown, and leaves nothing behind.`,
 	f.IntSliceVar(&o.Clients, "clients", nil, "how many clients at once, one load each (default 1,16,64)")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folder with data and logs")
 	f.StringVar(&o.Profile, "profile", "", "write a CPU profile to this file: of the leader under load, or, with --only federation, of the parent in a drain")
-	cmd.AddCommand(newBenchReplication(a))
+	cmd.AddCommand(newBenchReplication(a), newBenchIdle(a))
 	return a.addJSON(cmd)
 }

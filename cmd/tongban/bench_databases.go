@@ -7,6 +7,7 @@ import (
 
 	"tongban/internal/bench/databases"
 	"tongban/internal/demo"
+	"tongban/node/exit"
 )
 
 func newBenchReplication(a *app) *cobra.Command {
@@ -44,5 +45,43 @@ With --json one object a row: row, goal, figure, pass.`,
 	f.IntVar(&o.Rounds, "rounds", 0, "how often each load runs; the median counts (default 3)")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folders with data and logs")
 	f.StringVar(&o.Profile, "profile", "", "write a CPU profile of the leader under the last load on one database to this file")
+	return a.addJSON(cmd)
+}
+
+func newBenchIdle(a *app) *cobra.Command {
+	var o databases.IdleOptions
+	cmd := &cobra.Command{
+		Use:   "idle",
+		Short: "Measure what databases cost while nothing is asked of them",
+		Long: `Starts nodes as processes on this machine, makes databases with a table of ten rows each,
+watches the processes while nothing is asked of them, writes to a few, and then stops and
+starts all nodes at once. cpu_percent is of one core, all nodes together; rss_mb_per_node
+and fds_per_node are those of the node that has most; leaders are the databases with a
+leader that every node knows; elected_s is the time from the start of all nodes until every
+database has one.`,
+		Example: "  tongban bench idle --databases 1000 --nodes 3 --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Databases < 1 || o.Nodes < 1 {
+				return exit.Usagef("--databases and --nodes are at least 1")
+			}
+			o.Progress = demo.NewProgress(a.err)
+			i, err := databases.MeasureIdle(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(i)
+			}
+			fmt.Fprint(a.out, i)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Databases, "databases", 1000, "how many databases")
+	f.IntVar(&o.Nodes, "nodes", 3, "how many nodes")
+	f.DurationVar(&o.Calm, "calm", 0, "how long to wait before watching (default 40s: files close after 30)")
+	f.DurationVar(&o.Window, "window", 0, "how long to watch (default 1m0s)")
+	f.BoolVar(&o.Keep, "keep", false, "leave the folder with data and logs")
 	return a.addJSON(cmd)
 }

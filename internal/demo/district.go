@@ -42,10 +42,11 @@ type District struct {
 	Nodes     []*Node
 	FirstBoot string // Code for the first administrator.
 
-	binary string
-	say    *Progress
-	http   *browser
-	mu     sync.Mutex // Of the nodes' processes.
+	binary    string
+	databases bool // See Setting.
+	say       *Progress
+	http      *browser
+	mu        sync.Mutex // Of the nodes' processes.
 }
 
 // Node is one box of a division.
@@ -66,6 +67,9 @@ type Setting struct {
 	Dir      string    // A fresh temporary folder; else this one, which is made.
 	Keep     bool      // Leave the folder after a start that failed.
 	Progress *Progress // Says nothing.
+	// Databases: every node listens for programs with application databases, at a port of
+	// its own on loopback (Node.Config.Databases.Listen).
+	Databases bool
 
 	Slow *relay.Slow // At full speed; how the lines of a tree are.
 	// Before is called when the divisions of a tree run and none is enrolled. Nothing.
@@ -96,7 +100,7 @@ func Start(ctx context.Context, s Setting) (*District, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	d := &District{Division: found[0], Dir: s.Dir, binary: s.Binary, say: s.Progress, http: newBrowser()}
+	d := &District{Division: found[0], Dir: s.Dir, binary: s.Binary, databases: s.Databases, say: s.Progress, http: newBrowser()}
 	if err := d.start(ctx, s.Nodes); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", s.Code, err), d.Close(s.Keep))
 	}
@@ -120,7 +124,7 @@ func (d *District) start(ctx context.Context, nodes int) error {
 		return err
 	}
 	for len(d.Nodes) < nodes {
-		if err := d.join(ctx); err != nil {
+		if _, err := d.Join(ctx); err != nil {
 			return err
 		}
 	}
@@ -155,23 +159,33 @@ func codeIn(text string) (string, error) {
 	return "", fmt.Errorf("init showed no code for the first administrator: %q", text)
 }
 
-// join makes and starts one more node, with a token of the first.
-func (d *District) join(ctx context.Context) error {
+// Join makes and starts one more node, with a token of the first, and returns when it
+// answers people. Not concurrently.
+func (d *District) Join(ctx context.Context) (*Node, error) {
 	name := fmt.Sprintf("n%d", len(d.Nodes)+1)
 	dir := filepath.Join(d.Dir, name)
 	var token node.TokenReply
 	if err := d.Nodes[0].Admin.Post(ctx, "/node/token", node.TokenRequest{Valid: "1h"}, &token); err != nil {
-		return fmt.Errorf("ask for a join token: %w", err)
+		return nil, fmt.Errorf("ask for a join token: %w", err)
 	}
 	if _, err := process.Run(ctx, d.binary, append([]string{"join", token.Token, "--dir", dir, "--node", name}, ports...)...); err != nil {
-		return err
+		return nil, err
 	}
-	return d.add(ctx, name, dir)
+	if err := d.add(ctx, name, dir); err != nil {
+		return nil, err
+	}
+	return d.Nodes[len(d.Nodes)-1], nil
 }
 
 // add starts the node of a folder.
 func (d *District) add(ctx context.Context, name, dir string) error {
-	cfg, _, err := config.Read(filepath.Join(dir, config.FileName), nil)
+	file := filepath.Join(dir, config.FileName)
+	if d.databases {
+		if err := openDoor(file); err != nil {
+			return err
+		}
+	}
+	cfg, _, err := config.Read(file, nil)
 	if err != nil {
 		return err
 	}
@@ -186,6 +200,25 @@ func (d *District) add(ctx context.Context, name, dir string) error {
 	d.Nodes = append(d.Nodes, n)
 	d.mu.Unlock()
 	return d.Run(ctx, n)
+}
+
+// openDoor gives the configuration that init or join wrote a listener for application
+// databases.
+func openDoor(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("find a free port: %w", err)
+	}
+	const section = "[databases]\n"
+	with := strings.Replace(string(text), section, fmt.Sprintf("%slisten = '%s'\n", section, l.Addr()), 1)
+	if err := l.Close(); err != nil { // The node listens there next.
+		return err
+	}
+	return os.WriteFile(file, []byte(with), 0o600)
 }
 
 // Run starts the processes of nodes that do not run, and returns when they answer people:

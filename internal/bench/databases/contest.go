@@ -39,9 +39,27 @@ func median[T int | float64 | time.Duration](list []T) T {
 	return sorted[(len(sorted)-1)/2]
 }
 
-// contests measures every workload that is wanted on our nodes and on the peer's.
-func (b *bench) contests(ctx context.Context) error {
-	return errors.New("the door for SQL is not there yet")
+// contests measures every workload that is wanted on our nodes and on the peer's, and then
+// the large database on the same nodes.
+func (b *bench) contests(ctx context.Context) (err error) {
+	c, err := openCluster(ctx, b.o, 3)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close(b.o.Keep)) }()
+	if b.wantsAny(loadKeys(b.size)) {
+		dbs, err := c.create(ctx, "load", b.size.tenants)
+		if err != nil {
+			return err
+		}
+		if err := b.compare(ctx, c.side(dbs), b.peer); err != nil {
+			return err
+		}
+	}
+	if !b.wantsAny(largeKeys) {
+		return nil
+	}
+	return b.large(ctx, c)
 }
 
 // compare measures the workloads on both sides; theirs may be nil.

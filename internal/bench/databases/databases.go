@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,15 +75,27 @@ type stage struct {
 	run  func(b *bench, ctx context.Context) error
 }
 
+// largeKeys are the rows of a large database, idleKeys those of many.
+var (
+	largeKeys = []string{"restart", "copy"}
+	idleKeys  = []string{"idle", "stretch", "failover"}
+)
+
+// loadKeys are the rows that compare.
+func loadKeys(s sizes) []string {
+	var list []string
+	for _, w := range workloads(s) {
+		list = append(list, w.key)
+	}
+	return list
+}
+
 // stages are all rows, in the order of the table.
 func stages(s sizes) []stage {
-	var loads []string
-	for _, w := range workloads(s) {
-		loads = append(loads, w.key)
-	}
 	return []stage{
-		{loads, (*bench).contests},
+		{append(loadKeys(s), largeKeys...), (*bench).contests},
 		{[]string{"inprocess-256"}, (*bench).inProcess},
+		{idleKeys, (*bench).many},
 	}
 }
 
@@ -146,15 +159,11 @@ func (b *bench) choose(all []stage) error {
 	return nil
 }
 
+func (b *bench) wantsAny(keys []string) bool { return slices.ContainsFunc(keys, b.wants) }
+
 // stage runs a stage of which a row is wanted. Rows that it did not come to say why.
 func (b *bench) stage(ctx context.Context, s stage) error {
-	wanted := 0
-	for _, key := range s.keys {
-		if b.wants(key) {
-			wanted++
-		}
-	}
-	if wanted == 0 {
+	if !b.wantsAny(s.keys) {
 		return nil
 	}
 	err := s.run(b, ctx)
@@ -176,7 +185,7 @@ var errNoFigure = errors.New("there is no figure")
 func (b *bench) put(key string, r Row) {
 	if b.o.Quick {
 		r.Pass = false
-		r.Figure += " (quick: no verdict)"
+		r.Figure += quickFigure
 	}
 	b.rows[key] = r
 	b.o.Progress.Step("%s: %s, goal %s: %s", r.Row, r.Figure, r.Goal, r.verdict())

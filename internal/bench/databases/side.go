@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tongban/internal/bench/wire"
+	"tongban/replication"
 )
 
 // side is one of the two that are compared: databases behind an HTTP door that speaks
@@ -21,9 +22,10 @@ type side struct {
 
 // database is one database behind a door.
 type database struct {
-	nodes  []string // "host:port" of each node's door.
-	head   string   // The line with the credential; empty: none is needed.
-	leader string   // One of the doors: that of the node that leads, as was last asked.
+	id     replication.DatabaseID // Of ours.
+	nodes  []string               // "host:port" of each node's door.
+	head   string                 // The line with the credential; empty: none is needed.
+	leader string                 // One of the doors: that of the node that leads, as was last asked.
 }
 
 // openPeer finds the peer and what it is.

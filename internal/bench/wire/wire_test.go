@@ -85,8 +85,15 @@ func TestALoadCountsWhatEndedInItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Count < 3 || f.Count > 3*50 || f.All <= f.Count || f.P50 < each || f.P99 < f.P50 || f.Longest < f.P99 || f.PerSecond != float64(f.Count)*10 {
+	if f.Count < 3 || f.Count > 3*50 || f.All <= f.Count || f.P50 < each || f.P99 < f.P50 || f.Longest < f.P99 || f.PerSecond > float64(f.Count)*10 || f.PerSecond < float64(f.Count)*2 {
 		t.Errorf("%+v", f)
+	}
+	f, err = Drive(t.Context(), Load{Clients: 1, For: time.Hour, Beside: func(context.Context) error { <-time.After(10 * each); return nil },
+		New: func(int) (func(context.Context) error, func(), error) {
+			return func(context.Context) error { <-time.After(each); return nil }, func() {}, nil
+		}})
+	if err != nil || f.Count < 1 || f.Count > 10 || f.PerSecond > 500 {
+		t.Errorf("beside something else: %+v, %v", f, err)
 	}
 	broken := errors.New("broken")
 	_, err = Drive(t.Context(), Load{Clients: 2, For: time.Hour, New: func(client int) (func(context.Context) error, func(), error) {
