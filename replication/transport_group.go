@@ -38,8 +38,9 @@ type groupTransport struct {
 	id        DatabaseID
 	consumer  chan raft.RPC
 	heartbeat atomic.Pointer[func(raft.RPC)]
-	requests  lane // For raft's main goroutine, in order.
-	beats     lane // Heartbeats pass requests that wait for the disk.
+	install   atomic.Pointer[func() (end func())] // See onInstall.
+	requests  lane                                // For raft's main goroutine, in order.
+	beats     lane                                // Heartbeats pass requests that wait for the disk.
 
 	ctx    context.Context // Ends with Close.
 	cancel context.CancelFunc
@@ -216,6 +217,9 @@ func (g *groupTransport) receive(in inbound) error {
 	return nil
 }
 
+// onInstall makes f run before raft is given a snapshot to install, and end after that.
+func (g *groupTransport) onInstall(f func() (end func())) { g.install.Store(&f) }
+
 // beat handles a heartbeat in raft's own handler, which answers before it returns unless
 // raft has stopped.
 func (g *groupTransport) beat(in inbound) {
@@ -235,6 +239,11 @@ func (g *groupTransport) pass(in inbound) {
 	answers := []func(any, error){in.answer}
 	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && len(q.Entries) > 0 {
 		answers = append(answers, g.requests.takeFollowing(q, in.from)...)
+	}
+	if _, ok := in.command.(*raft.InstallSnapshotRequest); ok {
+		if f := g.install.Load(); f != nil {
+			defer (*f)()()
+		}
 	}
 	answered := make(chan raft.RPCResponse, 1)
 	r := raft.RPCResponse{Error: fmt.Errorf("%s is being closed on %s", g.id, g.t.self)}
