@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// programWriteTimeout bounds a request of a program with its answer.
-	programWriteTimeout = 6 * time.Minute
 	// askAddress bounds the question where another node's listener is.
 	askAddress = time.Second
 	maxAddress = 1 << 10
@@ -27,7 +25,7 @@ const (
 
 // openDatabases serves application databases: to other nodes always, to programs if there is
 // a listener.
-func (n *Node) openDatabases(l net.Listener, programs *http.Server) error {
+func (n *Node) openDatabases(l net.Listener) error {
 	s := databases.NewServer(databases.Options{Databases: n.tree, Neighbours: neighbours{n}, Self: n.cfg.Node,
 		Version: Version(), Log: n.log})
 	n.mu.Lock()
@@ -36,7 +34,6 @@ func (n *Node) openDatabases(l net.Listener, programs *http.Server) error {
 	if l == nil {
 		return nil
 	}
-	programs.Handler = s.Public()
 	l = limitPeople(l)
 	if n.programsSecure() {
 		conf, err := n.webTLS()
@@ -46,12 +43,18 @@ func (n *Node) openDatabases(l net.Listener, programs *http.Server) error {
 		conf.NextProtos = []string{"http/1.1"}
 		l = tls.NewListener(l, conf)
 	}
-	n.serveHTTP(programs, l)
+	n.door = s.Listen(l, n.httpLog())
+	n.spawn(func(context.Context) error { return n.door.Serve() })
 	return nil
 }
 
-func (n *Node) closeDatabases(ctx context.Context, programs *http.Server) error {
-	err := drain(ctx, programs)
+func (n *Node) closeDatabases(ctx context.Context) error {
+	var err error
+	if n.door != nil {
+		gently, cancel := context.WithTimeout(ctx, drainPatience)
+		defer cancel()
+		err = n.door.Shutdown(gently)
+	}
 	n.sql.Close()
 	return err
 }

@@ -76,8 +76,9 @@ type Node struct {
 	lines *lines
 	sql   *databases.Server
 
-	linesOpen chan struct{} // Closed when lines is set.
-	programs  string        // Address of the listener for application databases; empty: none.
+	linesOpen chan struct{}       // Closed when lines is set.
+	door      *databases.Listener // For programs; nil: none is wanted.
+	programs  string              // Address of the listener for application databases; empty: none.
 	fed       *federation.Federation
 	shown     shown
 }

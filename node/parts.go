@@ -80,8 +80,6 @@ func (n *Node) parts() []part {
 	internal := &http.Server{ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
 	public := &http.Server{ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
-	programs := &http.Server{ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: programWriteTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: n.httpLog()}
 	stopFollowing, forget := func() {}, func() {}
 	return []part{
 		{"doors", func() error { return n.openDoors(d) }, func(context.Context) error { return d.close() }},
@@ -94,8 +92,8 @@ func (n *Node) parts() []part {
 		{"tenancy", func() (err error) { stopFollowing, err = n.openTenancy(); return err },
 			func(context.Context) error { stopFollowing(); return nil }},
 		{"lines", n.openLines, n.closeLines},
-		{"databases", func() error { return n.openDatabases(d.databases, programs) },
-			func(ctx context.Context) error { return n.closeDatabases(ctx, programs) }},
+		{"databases", func() error { return n.openDatabases(d.databases) },
+			func(ctx context.Context) error { return n.closeDatabases(ctx) }},
 		{"web", func() error { return n.openWeb(d.web, public) },
 			func(ctx context.Context) error { return drain(ctx, public) }},
 		{"listing", func() error { forget = n.announce(); return nil },

@@ -25,9 +25,9 @@ func (c *call) fail(err error) {
 	case errors.Is(err, replication.ErrTooSlow):
 		c.results()
 		c.out = appendError(c.out, "execute timeout")
-		c.answer(0)
+		c.finish(0)
 	case errors.Is(err, replication.ErrTooMuch):
-		refuse(c.w, http.StatusRequestEntityTooLarge, textOf(err))
+		c.refuse(http.StatusRequestEntityTooLarge, textOf(err))
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		c.unavailable("the time of the request is over", outcomeNone)
 	case errors.Is(err, replication.ErrClosed):

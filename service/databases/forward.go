@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ const watchPeer = 250 * time.Millisecond
 // that does. Without a leader it waits for one, for a short time. do answers unless it returns
 // an error.
 func (c *call) atLeader(do func(ctx context.Context) error) {
-	ctx, cancel := context.WithDeadline(c.r.Context(), c.deadline)
+	ctx, cancel := context.WithDeadline(c.ctx, c.deadline)
 	defer cancel()
 	patience := c.began.Add(leaderPatience)
 	for {
@@ -46,25 +47,26 @@ func (c *call) atLeader(do func(ctx context.Context) error) {
 	}
 }
 
-// passed are the headers that go with a request that is forwarded.
-var passed = []string{"Authorization", "Content-Type", HeaderIndex}
-
 // forward sends the request to the leader and passes its answer on. ErrNotLeader: certainly
 // nothing was done there.
 func (c *call) forward(ctx context.Context, leader replication.NodeID) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer c.watch(leader, cancel)()
-	target := "https://node" + ForwardPath + strings.TrimPrefix(c.r.URL.RequestURI(), "/")
-	r, err := http.NewRequestWithContext(ctx, c.r.Method, target, bytes.NewReader(c.in))
+	target := "https://node" + ForwardPath + strings.TrimPrefix(c.path, "/")
+	if c.exchange.query != "" {
+		target += "?" + c.exchange.query
+	}
+	r, err := http.NewRequestWithContext(ctx, c.exchange.method, target, bytes.NewReader(c.in))
 	if err != nil {
 		return err
 	}
-	for _, name := range passed {
-		if v := c.r.Header[name]; len(v) > 0 {
-			r.Header[name] = v
+	for name, value := range map[string]string{"Authorization": c.authorization, "Content-Type": c.contentType, HeaderIndex: c.index} {
+		if value != "" {
+			r.Header[name] = []string{value}
 		}
 	}
+	r.Header[headerDivision] = []string{strconv.FormatUint(uint64(c.server.o.Databases.Division().Applied()), 10)}
 	response, err := c.server.o.Neighbours.Forward(ctx, leader, r)
 	if err != nil {
 		return c.broken(err)
@@ -77,14 +79,10 @@ func (c *call) forward(ctx context.Context, leader replication.NodeID) error {
 	if err != nil {
 		return c.broken(err)
 	}
-	h := c.w.Header()
-	for _, name := range []string{"Content-Type", "Retry-After", "Www-Authenticate", HeaderIndex, HeaderOutcome} {
-		if v := response.Header[name]; len(v) > 0 {
-			h[name] = v
-		}
-	}
-	c.w.WriteHeader(response.StatusCode)
-	_, _ = c.w.Write(body) // The client went away: nobody to tell.
+	h := response.Header
+	index, _ := strconv.ParseUint(h.Get(HeaderIndex), 10, 64) // Absent: 0.
+	c.reply = reply{status: response.StatusCode, contentType: h.Get("Content-Type"), outcome: h.Get(HeaderOutcome),
+		retry: h.Get("Retry-After") != "", authenticate: h.Get("Www-Authenticate") != "", index: replication.Index(index), body: body}
 	return nil
 }
 
@@ -106,7 +104,7 @@ func (c *call) broken(err error) error {
 
 // reads reports whether the request changes nothing, whatever its statements are.
 func (c *call) reads() bool {
-	return c.grant.readOnly || strings.HasSuffix(strings.TrimSuffix(c.r.URL.Path, "/"), "/query")
+	return c.grant.readOnly || strings.HasSuffix(strings.TrimSuffix(c.path, "/"), "/query")
 }
 
 // watch ends a forwarded request when the node that has it is gone.

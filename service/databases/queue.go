@@ -138,13 +138,13 @@ func (c *call) enqueue(ctx context.Context, list []replication.Statement) error 
 			if err != nil {
 				return err
 			}
-			c.index = c.db.Applied()
+			c.at = c.db.Applied()
 		case <-ctx.Done():
 			return errors.Join(replication.ErrUnknownOutcome, ctx.Err())
 		}
 	}
 	c.results()
-	c.answer(sequence)
+	c.finish(sequence)
 	return nil
 }
 

@@ -13,11 +13,11 @@ import (
 
 // execute is POST /db/execute.
 func (c *call) execute() {
-	if !c.method(false) {
+	if !c.allowed(false) {
 		return
 	}
 	if c.grant.readOnly {
-		refuse(c.w, http.StatusForbidden, "this key only reads")
+		c.refuse(http.StatusForbidden, "this key only reads")
 		return
 	}
 	list, ok := c.statements()
@@ -33,7 +33,7 @@ func (c *call) execute() {
 
 // query is GET or POST /db/query.
 func (c *call) query() {
-	if !c.method(true) {
+	if !c.allowed(true) {
 		return
 	}
 	list, ok := c.statements()
@@ -45,7 +45,7 @@ func (c *call) query() {
 
 // request is POST /db/request: queries and changes in one list.
 func (c *call) request() {
-	if !c.method(false) {
+	if !c.allowed(false) {
 		return
 	}
 	list, ok := c.statements()
@@ -83,7 +83,7 @@ func (c *call) readWhere(do func(ctx context.Context) error) {
 
 // here runs do on this node; a read that finds that it must write goes to the leader.
 func (c *call) here(do func(ctx context.Context) error) {
-	ctx, cancel := context.WithDeadline(c.r.Context(), c.deadline)
+	ctx, cancel := context.WithDeadline(c.ctx, c.deadline)
 	defer cancel()
 	err := do(ctx)
 	if errors.Is(err, replication.ErrNotLeader) {
@@ -124,8 +124,8 @@ func (c *call) write(ctx context.Context, list []replication.Statement, rows boo
 	if err != nil && !refused(answers, err) {
 		return err
 	}
-	if c.index = index; index == 0 { // Nothing was changed.
-		c.index = c.db.Applied()
+	if c.at = index; index == 0 { // Nothing was changed.
+		c.at = c.db.Applied()
 	}
 	c.results()
 	for i := range answers {
@@ -137,7 +137,7 @@ func (c *call) write(ctx context.Context, list []replication.Statement, rows boo
 	if err != nil && answers[len(answers)-1].Err == nil { // Only the end of the transaction showed it.
 		c.out = appendError(append(c.out, ','), textOf(err))
 	}
-	c.answer(0)
+	c.finish(0)
 	return nil
 }
 
@@ -180,7 +180,7 @@ func (c *call) look(ctx context.Context, list []replication.Statement, guessed b
 	inner, cancel := context.WithTimeout(ctx, limited(c.params.dbTimeout, defaultRead, maxRead))
 	defer cancel()
 	err := c.db.View(c.seen(inner), c.params.level.of(), func(v *replication.View) error {
-		c.index = v.Applied()
+		c.at = v.Applied()
 		c.results()
 		left := maxRows
 		for i := range list {
@@ -196,7 +196,7 @@ func (c *call) look(ctx context.Context, list []replication.Statement, guessed b
 	if err != nil {
 		return err
 	}
-	c.answer(0)
+	c.finish(0)
 	return nil
 }
 

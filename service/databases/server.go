@@ -3,7 +3,6 @@ package databases
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -48,6 +47,9 @@ const (
 	HeaderOutcome = "Tongban-Outcome"
 	outcomeNone   = "none"
 	outcomeOpen   = "unknown"
+	// headerDivision goes with a request that is forwarded: what its node had of the division
+	// database.
+	headerDivision = "Tongban-Division"
 )
 
 // Databases are the databases of this node; package tenancy has them.
@@ -108,21 +110,22 @@ func (s *Server) release(b *buffers) {
 // call is one request on its way.
 type call struct {
 	*buffers
+	*exchange
 	server   *Server
-	w        http.ResponseWriter
-	r        *http.Request
 	params   params
 	grant    grant
 	db       *replication.DB
 	began    time.Time
 	deadline time.Time
 	within   bool // It came from another node, and is not passed on.
-	index    replication.Index
+	at       replication.Index
 }
 
-// Public answers the requests that come to the listener.
+// Public answers, over net/http, the requests that come to the listener; see Serve.
 func (s *Server) Public() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, r.URL.Path, false) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.carry(w, exchangeOf(r, r.URL.Path), false)
+	})
 }
 
 // ForwardPath is the folder of the requests that other nodes forward.
@@ -131,13 +134,22 @@ const ForwardPath = "/sql/"
 // Internal answers what other nodes forward, below ForwardPath. Who asks is checked again.
 func (s *Server) Internal() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.serve(w, r, "/"+strings.TrimPrefix(r.URL.Path, ForwardPath), true)
+		s.carry(w, exchangeOf(r, "/"+strings.TrimPrefix(r.URL.Path, ForwardPath)), true)
 	})
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string, within bool) {
+// carry answers a request of net/http.
+func (s *Server) carry(w http.ResponseWriter, x *exchange, within bool) {
+	b := s.buffers.Get().(*buffers)
+	defer s.release(b)
+	s.answer(x, b, within)
+	x.reply.send(w)
+}
+
+// answer answers a request in x.reply, whose body lasts as long as b.
+func (s *Server) answer(x *exchange, b *buffers, within bool) {
 	var handle func(c *call)
-	switch strings.TrimSuffix(path, "/") {
+	switch strings.TrimSuffix(x.path, "/") {
 	case "/db/execute":
 		handle = (*call).execute
 	case "/db/query":
@@ -149,16 +161,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string, with
 	case "/nodes":
 		handle = (*call).nodes
 	case "/readyz":
-		s.readyz(w, r)
+		s.readyz(x)
 		return
 	default:
-		refuse(w, http.StatusNotFound, "there is nothing here; the paths are /db/execute, /db/query, /db/request, /status, /nodes and /readyz")
+		x.refuse(http.StatusNotFound, "there is nothing here; the paths are /db/execute, /db/query, /db/request, /status, /nodes and /readyz")
 		return
 	}
-	c := &call{buffers: s.buffers.Get().(*buffers), server: s, w: w, r: r, began: time.Now(), within: within}
-	defer func() { s.release(c.buffers) }()
+	c := call{buffers: b, exchange: x, server: s, began: time.Now(), within: within}
 	if c.open() {
-		handle(c)
+		handle(&c)
 	}
 }
 
@@ -166,8 +177,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string, with
 func (c *call) open() bool {
 	s := c.server
 	var err error
-	if c.params, err = parseParams(c.r.URL.RawQuery); err != nil {
-		refuse(c.w, http.StatusBadRequest, err.Error())
+	if c.params, err = parseParams(c.exchange.query); err != nil {
+		c.refuse(http.StatusBadRequest, err.Error())
 		return false
 	}
 	timeout := defaultTimeout
@@ -180,10 +191,13 @@ func (c *call) open() bool {
 		c.unavailable("the node is still starting", outcomeNone)
 		return false
 	}
-	c.grant, err = s.keys.open(c.r.Context(), division, c.r.Header.Get("Authorization"))
+	c.grant, err = s.keys.open(c.ctx, division, c.authorization)
+	if errors.Is(err, errNoGrant) && c.within {
+		c.grant, err = c.openLater(division)
+	}
 	if errors.Is(err, errNoGrant) {
-		c.w.Header()["Www-Authenticate"] = headerBasic
-		refuse(c.w, http.StatusUnauthorized, "this needs a key: HTTP basic authentication with the user <department>.<database> and the key as password")
+		c.reply.authenticate = true
+		c.refuse(http.StatusUnauthorized, "this needs a key: HTTP basic authentication with the user <department>.<database> and the key as password")
 		return false
 	}
 	if err != nil {
@@ -199,64 +213,49 @@ func (c *call) open() bool {
 	return true
 }
 
-// Values of headers, made once.
-var (
-	headerBasic = []string{`Basic realm="tongban", charset="UTF-8"`}
-	headerJSON  = []string{"application/json; charset=utf-8"}
-	headerText  = []string{"text/plain; charset=utf-8"}
-	headerRetry = []string{"1"}
-)
-
-// refuse answers with a sentence.
-func refuse(w http.ResponseWriter, status int, text string) {
-	w.Header()["Content-Type"] = headerText
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text+"\n") // The client went away: nobody to tell.
+// openLater looks for a key again when this node has of the division's records what the node
+// had that forwarded the request: it may be a new one.
+func (c *call) openLater(division *service.DB) (grant, error) {
+	at, err := strconv.ParseUint(c.division, 10, 64)
+	if err != nil || replication.Index(at) <= division.Applied() {
+		return grant{}, errNoGrant
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, leaderPatience)
+	defer cancel()
+	if err := division.WaitApplied(ctx, replication.Index(at)); err != nil {
+		return grant{}, err
+	}
+	return c.server.keys.open(ctx, division, c.authorization)
 }
 
 // unavailable answers 503: the same request may be answered later.
 func (c *call) unavailable(text, outcome string) {
-	h := c.w.Header()
-	h["Retry-After"] = headerRetry
-	h[HeaderOutcome] = []string{outcome}
-	refuse(c.w, http.StatusServiceUnavailable, text)
+	c.reply.retry, c.reply.outcome = true, outcome
+	c.refuse(http.StatusServiceUnavailable, text)
 }
 
 // read reads the body; false: it is refused.
 func (c *call) read() bool {
-	if c.r.ContentLength > maxBody {
-		refuse(c.w, http.StatusRequestEntityTooLarge, "the body is larger than 8 MiB; divide it")
-		return false
+	err := errLarge
+	if c.length <= maxBody {
+		c.in, err = c.body(c.in[:0])
 	}
-	b := c.in[:0]
-	if n := int(c.r.ContentLength); n >= cap(b) {
-		b = make([]byte, 0, n+1)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, errLarge):
+		c.refuse(http.StatusRequestEntityTooLarge, "the body is larger than 8 MiB; divide it")
+	default:
+		c.refuse(http.StatusBadRequest, "the body cannot be read")
 	}
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := c.r.Body.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		switch {
-		case len(b) > maxBody:
-			refuse(c.w, http.StatusRequestEntityTooLarge, "the body is larger than 8 MiB; divide it")
-			return false
-		case errors.Is(err, io.EOF):
-			c.in = b
-			return true
-		case err != nil:
-			refuse(c.w, http.StatusBadRequest, "the body cannot be read")
-			return false
-		}
-	}
+	return false
 }
 
 // statements reads the body as statements; false: it is refused.
 func (c *call) statements() ([]replication.Statement, bool) {
-	if c.r.Method == http.MethodGet {
+	if c.exchange.method == http.MethodGet {
 		if c.params.q == "" {
-			refuse(c.w, http.StatusBadRequest, "query parameter not set")
+			c.refuse(http.StatusBadRequest, "query parameter not set")
 			return nil, false
 		}
 		return []replication.Statement{{SQL: c.params.q}}, true
@@ -264,33 +263,33 @@ func (c *call) statements() ([]replication.Statement, bool) {
 	if !c.read() {
 		return nil, false
 	}
-	if strings.HasPrefix(c.r.Header.Get("Content-Type"), "text/plain") {
+	if strings.HasPrefix(c.contentType, "text/plain") {
 		return []replication.Statement{{SQL: string(c.in)}}, true
 	}
 	list, err := decode(c.in)
 	if err != nil {
-		refuse(c.w, http.StatusBadRequest, err.Error())
+		c.refuse(http.StatusBadRequest, err.Error())
 		return nil, false
 	}
 	return list, true
 }
 
-// method refuses other methods; GET is for queries only.
-func (c *call) method(get bool) bool {
-	if c.r.Method == http.MethodPost || get && c.r.Method == http.MethodGet {
+// allowed refuses other methods; GET is for queries only.
+func (c *call) allowed(get bool) bool {
+	if c.exchange.method == http.MethodPost || get && c.exchange.method == http.MethodGet {
 		return true
 	}
 	allow := "POST"
 	if get {
 		allow = "GET, POST"
 	}
-	c.w.Header().Set("Allow", allow)
-	refuse(c.w, http.StatusMethodNotAllowed, "the method is not allowed here")
+	c.reply.allow = allow
+	c.refuse(http.StatusMethodNotAllowed, "the method is not allowed here")
 	return false
 }
 
-// answer sends what is in c.out: the results, without what is around them.
-func (c *call) answer(sequence int64) {
+// finish sends what is in c.out: the results, without what is around them.
+func (c *call) finish(sequence int64) {
 	b := append(c.out, ']')
 	if c.params.timings {
 		b = appendFloat(append(b, `,"time":`...), time.Since(c.began).Seconds())
@@ -298,8 +297,8 @@ func (c *call) answer(sequence int64) {
 	if sequence != 0 {
 		b = strconv.AppendInt(append(b, `,"sequence_number":`...), sequence, 10)
 	}
-	if c.params.raftIndex && c.index != 0 {
-		b = strconv.AppendUint(append(b, `,"raft_index":`...), uint64(c.index), 10)
+	if c.params.raftIndex && c.at != 0 {
+		b = strconv.AppendUint(append(b, `,"raft_index":`...), uint64(c.at), 10)
 	}
 	c.out = append(b, '}')
 	c.send()
@@ -308,28 +307,21 @@ func (c *call) answer(sequence int64) {
 // results begins an answer.
 func (c *call) results() { c.out = append(c.out[:0], `{"results":[`...) }
 
-// send sends the document in c.out.
+// send answers with the document in c.out.
 func (c *call) send() {
 	out := c.out
 	if c.params.pretty {
 		out = indent(out)
 	}
-	h := c.w.Header()
-	h["Content-Type"] = headerJSON
-	h["Content-Length"] = []string{strconv.Itoa(len(out))}
-	if c.index != 0 {
-		h[HeaderIndex] = []string{strconv.FormatUint(uint64(c.index), 10)}
-	}
-	_, _ = c.w.Write(out) // The client went away: nobody to tell.
+	c.reply.status, c.reply.contentType, c.reply.index, c.reply.body = http.StatusOK, typeJSON, c.at, out
 }
 
 // seen is the context of a read: it waits for the index that the client brings.
 func (c *call) seen(ctx context.Context) context.Context {
-	text := c.r.Header[HeaderIndex]
-	if len(text) == 0 {
+	if c.index == "" {
 		return ctx
 	}
-	n, err := strconv.ParseUint(text[0], 10, 64)
+	n, err := strconv.ParseUint(c.index, 10, 64)
 	if err != nil {
 		return ctx
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sort"
+	"strings"
 
 	"tongban/replication"
 )
@@ -47,7 +48,7 @@ func (c *call) status() {
 // nodes is GET /nodes: where the listeners of the other nodes are, and who leads.
 func (c *call) nodes() {
 	st := c.db.Status()
-	addresses := c.server.o.Neighbours.Addresses(c.r.Context())
+	addresses := c.server.o.Neighbours.Addresses(c.ctx)
 	voters := map[replication.NodeID]bool{}
 	for _, n := range st.Voters {
 		voters[n] = true
@@ -65,7 +66,7 @@ func (c *call) nodes() {
 		out[n] = s
 		ids = append(ids, string(n))
 	}
-	if c.r.URL.Query().Get("ver") != "2" {
+	if !strings.Contains(c.exchange.query, "ver=2") {
 		c.document(out)
 		return
 	}
@@ -88,14 +89,14 @@ func (c *call) document(v any) {
 }
 
 // readyz is GET /readyz, for everybody: whether this node can serve at all.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) readyz(x *exchange) {
 	if !s.o.Databases.Serving() {
-		refuse(w, http.StatusServiceUnavailable, "[-]node not ready")
+		x.refuse(http.StatusServiceUnavailable, "[-]node not ready")
 		return
 	}
 	if _, ok := s.o.Databases.Division().Leader(); !ok {
-		refuse(w, http.StatusServiceUnavailable, "[+]node ok\n[-]leader not ok")
+		x.refuse(http.StatusServiceUnavailable, "[+]node ok\n[-]leader not ok")
 		return
 	}
-	refuse(w, http.StatusOK, "[+]node ok\n[+]leader ok")
+	x.refuse(http.StatusOK, "[+]node ok\n[+]leader ok")
 }
