@@ -14,6 +14,7 @@ import (
 	"tongban/node"
 	"tongban/node/join"
 	"tongban/replication"
+	"tongban/tenancy"
 )
 
 func (p *patient) dial(ctx context.Context, to join.Peer) (net.Conn, error) {
@@ -87,8 +88,8 @@ func (p *patient) checkFiles(ctx context.Context) Check {
 		if ctx.Err() != nil {
 			return found(Warn, "tongban verify "+p.cfg.Dir(), "only %d of %d files were checked in the time", i, len(files))
 		}
-		if why := checkFile(file); why != "" {
-			rel, _ := filepath.Rel(filepath.Join(p.cfg.Data, "db"), filepath.Dir(file))
+		rel, _ := filepath.Rel(filepath.Join(p.cfg.Data, "db"), filepath.Dir(file))
+		if why := checkFile(replication.DatabaseID(filepath.ToSlash(rel)), file); why != "" {
 			broken = append(broken, rel+": "+why)
 		}
 	}
@@ -99,13 +100,16 @@ func (p *patient) checkFiles(ctx context.Context) Check {
 	return fine("all %d are whole", len(files))
 }
 
-func checkFile(file string) string {
+func checkFile(id replication.DatabaseID, file string) string {
 	f, err := replication.OpenFile(file)
 	if err != nil {
 		return err.Error()
 	}
 	defer f.Close()
 	faults, err := checkStructure(f, "quick_check")
+	if err == nil && len(faults) == 0 && !tenancy.IsApplication(id) {
+		faults, err = checkForeignKeys(f)
+	}
 	switch {
 	case err != nil:
 		return err.Error()

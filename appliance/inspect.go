@@ -33,9 +33,11 @@ type inside struct {
 }
 
 // inspect reads a whole file: SQLite's structure and foreign keys, the audit's chain, the
-// cases' events and receipts, the feeds, and the checksum over all rows. Its error says that the file cannot be read at
-// all. Cost: about four scans of the file.
-func inspect(path string) (in inside, err error) {
+// cases' events and receipts, the feeds, and the checksum over all rows. Of an application
+// database it reads the structure and the rows: what its tables mean is its owner's business,
+// whatever their names are. Its error says that the file cannot be read at all. Cost: about
+// four scans of the file.
+func inspect(id replication.DatabaseID, path string) (in inside, err error) {
 	f, err := replication.OpenFile(path)
 	if err != nil {
 		return in, fmt.Errorf("it cannot be opened: %w", err)
@@ -45,6 +47,11 @@ func inspect(path string) (in inside, err error) {
 	if in.Faults, err = checkStructure(f, "integrity_check"); err != nil || len(in.Faults) > 0 {
 		return in, err // What a broken structure holds says nothing.
 	}
+	if !tenancy.IsApplication(id) {
+		if in.Faults, err = checkForeignKeys(f); err != nil || len(in.Faults) > 0 {
+			return in, err
+		}
+	}
 	sum, err := f.Checksum()
 	if err != nil {
 		return in, fmt.Errorf("it cannot be read to its end: %w", err)
@@ -52,6 +59,10 @@ func inspect(path string) (in inside, err error) {
 	in.Checksum = hex.EncodeToString(sum[:])
 	if in.Rows, err = countRows(f); err != nil {
 		return in, err
+	}
+	if tenancy.IsApplication(id) {
+		in.Rows = together(in.Rows)
+		return in, nil
 	}
 	if _, ok := in.Rows["service_meta"]; !ok {
 		return in, nil // A database that was just founded has no schema yet.
@@ -103,8 +114,7 @@ func (in *inside) checkCases(q service.Querier) error {
 	return nil
 }
 
-// checkStructure runs SQLite's own check ("integrity_check" or "quick_check") and that of
-// the foreign keys.
+// checkStructure runs SQLite's own check ("integrity_check" or "quick_check").
 func checkStructure(q service.Querier, check string) ([]string, error) {
 	var faults []string
 	rows, err := q.Query(`PRAGMA ` + check)
@@ -124,10 +134,17 @@ func checkStructure(q service.Querier, check string) ([]string, error) {
 	if err := rows.Err(); err != nil {
 		return append(faults, fmt.Sprintf("SQLite cannot read it: %v", err)), nil
 	}
-	if len(faults) > 0 {
-		return faults, nil
+	return faults, nil
+}
+
+// together is the count of all rows under one name: the tables of an application database may
+// be any number, and a backup's list is of bounded size.
+func together(rows map[string]int64) map[string]int64 {
+	all := int64(0)
+	for _, n := range rows {
+		all += n
 	}
-	return checkForeignKeys(q)
+	return map[string]int64{"all tables": all}
 }
 
 func checkForeignKeys(q service.Querier) (faults []string, err error) {

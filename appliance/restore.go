@@ -251,7 +251,7 @@ func readable(stage string, m Manifest) error {
 		if d.ID == tenancy.DivisionDatabase {
 			scope = service.DivisionScope
 		}
-		if d.Rows["service_migration"] == 0 {
+		if tenancy.IsApplication(d.ID) || d.Rows["service_migration"] == 0 {
 			continue
 		}
 		if err := readableOne(filepath.Join(stage, fileName(d.ID)), scope, known, m.Version); err != nil {
@@ -330,6 +330,9 @@ func (out *RestoreResult) renew(ctx context.Context, data string, restored *node
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(restoreAtOnce)
 	for _, d := range out.Contents.Manifest.Databases {
+		if tenancy.IsApplication(d.ID) {
+			continue // The program has no row in it.
+		}
 		epoch := rand.Text() // 130 bits.
 		out.Epochs[string(d.ID)] = epoch
 		group.Go(func() error {

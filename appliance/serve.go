@@ -177,7 +177,7 @@ func (s *server) copy(ctx context.Context, dir string, id replication.DatabaseID
 	if d.Index, err = db.Backup(ctx, name); err != nil {
 		return d, inside{}, err
 	}
-	look, err := inspect(name)
+	look, err := inspect(id, name)
 	if err != nil {
 		return d, look, fmt.Errorf("check the copy of %s: %w", id, err)
 	}

@@ -79,7 +79,7 @@ func checkUnpacked(ctx context.Context, dir string, m Manifest) ([]string, error
 		if err := ctx.Err(); err != nil {
 			return faults, exit.Errorf(exit.Failed, "interrupted: %w", err)
 		}
-		in, err := inspect(filepath.Join(dir, fileName(d.ID)))
+		in, err := inspect(d.ID, filepath.Join(dir, fileName(d.ID)))
 		if err != nil {
 			say("%s: %v", d.ID, err)
 			continue

@@ -197,7 +197,7 @@ func verifyOne(id replication.DatabaseID, dirs []string, folders map[string]stri
 			continue
 		}
 		r := Replica{Folder: dir, Faults: []string{}, path: path}
-		in, err := inspect(path)
+		in, err := inspect(id, path)
 		if err != nil {
 			r.Faults = append(r.Faults, err.Error())
 		}
