@@ -77,9 +77,8 @@ type Options struct {
 	MaxBatchBytes    int           // 1 MiB a raft entry.
 	MaxQueue         int           // 4,096 closures waiting per database.
 
-	mutants    mutants // Tests of the tests.
-	hooks      hooks
-	compaction compaction
+	mutants mutants // Tests of the tests.
+	hooks   hooks
 }
 
 // DBOptions say how one database is opened.

@@ -45,13 +45,13 @@ type DB struct {
 	readers pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
-	givenAway   atomic.Int64 // When that was tried for want of room, ns since 1970.
-	applied     watch        // Of state.applied, after the commit.
+	handing     sync.Mutex    // Held by a hand-over.
+	paused      atomic.Bool   // By a hand-over: nothing is evaluated.
+	disowned    atomic.Uint64 // The term whose leader has said that it does not lead.
+	quorum      chan struct{} // Holds one token when the quorum may have changed.
+	givenAway   atomic.Int64  // When that was tried for want of room, ns since 1970.
+	applied     watch         // Of state.applied, after the commit.
 	wal         wal
-	passes      passes
-	grown       grown
-	snapping    sync.Mutex   // Held while raft takes a snapshot or receives one.
-	installs    atomic.Int32 // A received file is awaited or installed: nothing may read the old one.
 
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.
 	queue    queue
@@ -67,7 +67,6 @@ type hooks struct {
 	beforePropose func()
 	beforeVerify  func()
 	logFS         vfs.FS // Of the log store; nil: the machine's.
-	onSkip        func(index uint64)
 }
 
 // ID is the database's name.
@@ -107,7 +106,10 @@ func (db *DB) Leader() (NodeID, bool) {
 		return db.engine.opts.Node, true
 	}
 	_, id := db.raft().LeaderWithID()
-	return NodeID(id), id != ""
+	if NodeID(id) == db.engine.opts.Node {
+		return NodeID(id), db.tenure.term() != 0
+	}
+	return NodeID(id), id != "" && !db.isVacant()
 }
 
 // IsLeader says whether this node leads and has applied all that was committed before its
@@ -212,16 +214,11 @@ func (db *DB) stop() error {
 	db.queue.refuse(ErrClosed)
 	err := db.shutdown()
 	db.tasks.Wait()
-	if !db.solo {
-		db.progress().wait()
-	}
 	db.readers.shut()
-	db.passes.mu.Lock()
-	defer db.passes.mu.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
-	return errors.Join(err, db.w.close(), db.passes.close())
+	return errors.Join(err, db.w.close())
 }
 
 // shutdown ends the group that runs and waits for it.

@@ -30,8 +30,9 @@ type Engine struct {
 	logs        *logs
 	transport   *transport
 	checkpoints *checkpointer
-	compactor   *compactor // Solo has none.
-	process     [8]byte    // Random: makes this process's proposals its own.
+	elections   *elections
+	hints       *hints
+	process     [8]byte // Random: makes this process's proposals its own.
 	proposals   atomic.Uint64
 	closing     chan struct{}  // Closed by stop: the watchers end.
 	watchers    sync.WaitGroup // Of the disk.
@@ -40,7 +41,6 @@ type Engine struct {
 	lost        chan error
 
 	mu     sync.Mutex
-	quiet  time.Time // See keepQuiet.
 	dbs    map[DatabaseID]*DB
 	busy   map[DatabaseID]bool // Being opened or closed.
 	work   sync.WaitGroup      // Those; one is added with mu held, before stop empties dbs.
@@ -69,7 +69,6 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBatch = cmp.Or(o.MaxBatch, 1024)
 	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 1<<20)
 	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)
-	o.compaction = o.compaction.withDefaults()
 	dir, err := filepath.Abs(o.Dir)
 	o.Dir = dir
 	return o, err
@@ -102,7 +101,7 @@ func Open(opts Options) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log), compactor: newCompactor(opts.Log),
+		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log),
 		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
 		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
 		closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
@@ -111,24 +110,8 @@ func Open(opts Options) (*Engine, error) {
 	l.lost.Store(&lose)
 	e.watchers.Go(e.watchDisk)
 	_, _ = rand.Read(e.process[:]) // Never fails.
-	e.keepQuiet()
+	e.detect()
 	return e, nil
-}
-
-// keepQuiet lets no replica with others take part for half of HeartbeatTimeout. One that
-// starts does not remember that it has followed a leader just now, and might elect
-// another while that one still has its lease (see DB.leased).
-func (e *Engine) keepQuiet() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.quiet = time.Now().Add(e.opts.HeartbeatTimeout / 2)
-}
-
-func (e *Engine) awaitQuiet() {
-	e.mu.Lock()
-	left := time.Until(e.quiet)
-	e.mu.Unlock()
-	time.Sleep(left)
 }
 
 // lockDir makes dir and locks it against a second process.
@@ -189,7 +172,6 @@ func (e *Engine) stop() error {
 	close(e.closing)
 	e.watchers.Wait()
 	e.checkpoints.close()
-	e.compactor.close()
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)
 }
@@ -264,7 +246,6 @@ func (e *Engine) CloseDB(id DatabaseID) error {
 	}
 	defer e.work.Done()
 	err := db.stop()
-	e.keepQuiet()
 	e.mu.Lock()
 	delete(e.busy, id)
 	e.mu.Unlock()
@@ -280,34 +261,3 @@ func (e *Engine) ServeConn(conn net.Conn, from NodeID, protocol string) error {
 // PeerHello is what n said when its connection opened (Options.Hello); false if there is
 // no connection.
 func (e *Engine) PeerHello(n NodeID) ([]byte, bool) { return e.transport.peerHello(n) }
-
-// HandOver transfers every leadership of this node to another voter, all at once. It is
-// called before a stop; the leaderships of groups without another voter stay.
-func (e *Engine) HandOver(ctx context.Context) error {
-	select {
-	case <-e.gone:
-		return nil // It is cut off already.
-	default:
-	}
-	e.mu.Lock()
-	dbs := slices.Collect(maps.Values(e.dbs))
-	e.mu.Unlock()
-	errs := make([]error, len(dbs))
-	var wg sync.WaitGroup
-	for i, db := range dbs {
-		wg.Go(func() { errs[i] = db.handOver(ctx) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func (db *DB) handOver(ctx context.Context) error {
-	voters, err := db.voters()
-	if err != nil || len(voters) < 2 || db.tenure.term() == 0 {
-		return err
-	}
-	if err := db.TransferLeadership(ctx); err != nil && !errors.Is(err, ErrNotLeader) {
-		return err
-	}
-	return nil
-}

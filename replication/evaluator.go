@@ -32,6 +32,7 @@ type batch struct {
 	base    uint64
 	time    int64
 	term    uint64
+	life    chan struct{} // Closed when nobody should wait for the outcome any longer.
 	rec     recorder
 	answers []answer
 	// Guarded by DB.mu.
@@ -91,8 +92,12 @@ func (db *DB) evaluateBatch() {
 
 // begin opens the write transaction.
 func (db *DB) begin() (*batch, error) {
+	var life chan struct{}
+	if !db.solo {
+		life = db.group.Load().life.hold() // Before the term: what ends it ends this.
+	}
 	term := db.tenure.term()
-	if term == 0 {
+	if term == 0 || db.paused.Load() {
 		return nil, db.notLeader()
 	}
 	db.mu.Lock()
@@ -106,7 +111,7 @@ func (db *DB) begin() (*batch, error) {
 	if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, db.machine(fmt.Errorf("begin: %w", err))
 	}
-	b := &batch{id: db.engine.newProposal(), base: db.state.lastcmd, term: term}
+	b := &batch{id: db.engine.newProposal(), base: db.state.lastcmd, term: term, life: life}
 	now := db.engine.opts.Now().UnixMicro()
 	b.time = max(now, db.state.time+1)
 	db.warnClock(now, term)
@@ -287,7 +292,7 @@ func (db *DB) propose(b *batch) {
 		b.answers = nil
 	}
 	proposed := time.Now()
-	err := db.apply(data)
+	err := db.apply(b, data)
 	db.company.answered(size, db.queue.length(), time.Since(proposed))
 	db.conclude(b, err)
 }

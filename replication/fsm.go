@@ -30,6 +30,10 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		// foreign, and ends the closure's transaction. A change of members does not.
 		db.running.interrupt()
 	}
+	db.tellCommit()
+	if slices.ContainsFunc(logs, func(l *raft.Log) bool { return l.Type == raft.LogConfiguration }) {
+		db.engine.membersChanged(db)
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.handed = max(db.handed, logs[len(logs)-1].Index)
@@ -38,7 +42,6 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			db.cannotApply(err)
 		}
 	}
-	db.grow(logs)
 	return make([]any, len(logs))
 }
 
@@ -78,9 +81,6 @@ func (a *applying) take(l *raft.Log) error {
 		// that of the same database before it was restored from a backup, perhaps.
 		if l.Term > a.state.term || l.Index == a.state.applied && l.Term != a.state.term {
 			return fmt.Errorf("%w: its file has the entry in term %d, the log in term %d", errDiverged, a.state.term, l.Term)
-		}
-		if a.db.hooks.onSkip != nil {
-			a.db.hooks.onSkip(l.Index)
 		}
 		return nil
 	}
@@ -208,14 +208,16 @@ func (db *DB) execute(e entry) error {
 	return err
 }
 
-// Restore makes the received file, which waits beside the replica's, the replica's. raft's
-// stream of it is empty: the file need not be copied.
+// Snapshot is not used: the log is kept whole, and the file is its own snapshot.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	return nil, errors.New("replication: the log is not compacted yet")
+}
+
+// Restore replaces the replica's file by the received one (see install).
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	db := f.db
-	<-db.opened
-	if err := db.install(db.group.Load().snapshots); err != nil {
-		return fmt.Errorf("install a copy of %s: %w", db.id, err)
+	if err := f.db.install(r); err != nil {
+		return fmt.Errorf("install a copy of %s: %w", f.db.id, err)
 	}
 	return nil
 }

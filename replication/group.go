@@ -12,7 +12,8 @@ import (
 type group struct {
 	raft      *raft.Raft
 	progress  *progress
-	snapshots *snapshotStore
+	snapshots raft.SnapshotStore
+	life      lifeline // Of what waits for raft's answers.
 	halt      sync.Once
 	halted    chan struct{} // Closed when all of raft's goroutines have ended.
 }
@@ -22,7 +23,11 @@ type group struct {
 func (g *group) shutdown() error {
 	var err error
 	g.halt.Do(func() {
+		if term, ok := ledTerm(g.raft); ok && g.progress.db != nil {
+			g.progress.db.release(term, ended, 0)
+		}
 		err = errors.Join(g.progress.Close(), g.raft.Shutdown().Error())
+		g.life.cut(true)
 		close(g.halted)
 	})
 	<-g.halted

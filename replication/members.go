@@ -60,15 +60,20 @@ func (db *DB) AddNode(ctx context.Context, n NodeID) error {
 		known = known || m.Node == n
 	}
 	if !known {
-		f := db.raft().AddNonvoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
-		if err := db.changed(ctx, f, "add", n); err != nil {
+		learn := func() raft.IndexFuture {
+			return db.raft().AddNonvoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
+		}
+		if err := db.changed(ctx, learn, "add", n); err != nil {
 			return err
 		}
 	}
 	if err := db.waitCaughtUp(ctx, n, term); err != nil {
 		return err
 	}
-	return db.changed(ctx, db.raft().AddVoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout), "promote", n)
+	vote := func() raft.IndexFuture {
+		return db.raft().AddVoter(raft.ServerID(n), raft.ServerAddress(n), 0, membershipTimeout)
+	}
+	return db.changed(ctx, vote, "promote", n)
 }
 
 // waitCaughtUp waits until n has acknowledged what was in the log when it was asked for.
@@ -76,7 +81,7 @@ func (db *DB) waitCaughtUp(ctx context.Context, n NodeID, term uint64) error {
 	goal := db.raft().LastIndex()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for db.progress().of(n, term).last < goal {
+	for db.progress().acked(n, term).last < goal {
 		if db.tenure.term() != term {
 			return db.notLeader()
 		}
@@ -89,8 +94,9 @@ func (db *DB) waitCaughtUp(ctx context.Context, n NodeID, term uint64) error {
 	return nil
 }
 
-func (db *DB) changed(ctx context.Context, f raft.Future, verb string, n NodeID) error {
-	err := db.wait(ctx, f)
+func (db *DB) changed(ctx context.Context, change func() raft.IndexFuture, verb string, n NodeID) error {
+	life := db.group.Load().life.hold()
+	err := wait(ctx, life, change())
 	switch {
 	case err == nil:
 		return nil
@@ -105,18 +111,6 @@ func (db *DB) RemoveNode(ctx context.Context, n NodeID) error {
 	if db.tenure.term() == 0 {
 		return db.notLeader()
 	}
-	return db.changed(ctx, db.raft().RemoveServer(raft.ServerID(n), 0, membershipTimeout), "remove", n)
-}
-
-// TransferLeadership hands the leadership to the voter that is furthest. Updates that
-// arrive meanwhile are refused with ErrNotLeader.
-func (db *DB) TransferLeadership(ctx context.Context) error {
-	if db.raft().State() != raft.Leader {
-		return db.notLeader()
-	}
-	db.transferred.Store(db.raft().CurrentTerm()) // Ends the lease: another may be elected at once.
-	if err := db.wait(ctx, db.raft().LeadershipTransfer()); err != nil {
-		return fmt.Errorf("hand over the leadership of %s: %w", db.id, err)
-	}
-	return nil
+	remove := func() raft.IndexFuture { return db.raft().RemoveServer(raft.ServerID(n), 0, membershipTimeout) }
+	return db.changed(ctx, remove, "remove", n)
 }

@@ -226,7 +226,7 @@ func (db *DB) submit(ctx context.Context, r *job) error {
 	if err := db.failure(); err != nil {
 		return err
 	}
-	if !db.IsLeader() {
+	if !db.IsLeader() || db.paused.Load() {
 		return db.notLeader()
 	}
 	if err := db.refusal(); err != nil {

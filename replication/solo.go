@@ -50,7 +50,7 @@ func OpenSolo(dir string, id DatabaseID, now func() time.Time) (*Solo, error) {
 	e := &Engine{opts: opts, checkpoints: newCheckpointer(opts.Log), gone: make(chan struct{}), lost: make(chan error, 1)}
 	db := &DB{
 		id: id, engine: e, path: path, log: opts.Log, solo: true, w: w, state: s,
-		opened: make(chan struct{}), stopping: make(chan struct{}),
+		opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1),
 	}
 	db.readers.open(path)
 	db.wal.restart = restartWAL
@@ -78,9 +78,9 @@ func (s *Solo) Close() error {
 func (s *Solo) Depose() { s.tenure.end(func() {}) }
 
 // apply has the entry of a batch committed: by raft, or at once where there is none.
-func (db *DB) apply(data []byte) error {
+func (db *DB) apply(b *batch, data []byte) error {
 	if !db.solo {
-		return db.answered(db.raft().Apply(data, enqueueTimeout)).Error()
+		return answered(db.raft().Apply(data, enqueueTimeout), b.life).Error()
 	}
 	index := uint64(db.Applied()) + 1
 	(&fsm{db}).Apply(&raft.Log{Type: raft.LogCommand, Index: index, Term: soloTerm, Data: data})

@@ -38,11 +38,12 @@ func (t *tenure) end(cancel context.CancelFunc) {
 	t.n = 0
 }
 
-// watchLeadership runs lead while this node leads. It takes every notice at once, for
-// raft's main loop waits for that; the next lead waits until the one before has returned.
-func (db *DB) watchLeadership(notices <-chan bool) {
+// watchLeadership runs lead while this node leads and sees a majority. It takes every notice
+// at once, for raft's main loop waits for that; the next lead waits until the one before has
+// returned.
+func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 	defer db.tasks.Done()
-	leads := false
+	leads, quorum, term := false, true, uint64(0)
 	cancel := func() {}
 	var done chan struct{}
 	for {
@@ -50,8 +51,21 @@ func (db *DB) watchLeadership(notices <-chan bool) {
 		case leads = <-notices:
 			// Also before a new leadership: a loss may have gone unnoticed between two.
 			db.tenure.end(cancel)
-			if !leads {
+			if leads {
+				term = g.raft.CurrentTerm()
+			} else {
 				db.log.Info("leadership lost")
+				g.progress.deposed()
+				db.release(term, ended, 0)
+			}
+			quorum = db.hasQuorum()
+		case <-db.quorum:
+			was := quorum
+			if quorum = db.hasQuorum(); leads && was && !quorum {
+				db.log.Warn("no majority of the nodes is there; writes are refused until it is back")
+				db.tenure.end(cancel)
+				g.life.cut(false)
+				db.release(term, lapsed, 0)
 			}
 		case <-done:
 			done = nil
@@ -66,11 +80,11 @@ func (db *DB) watchLeadership(notices <-chan bool) {
 			}
 			return
 		}
-		if leads && done == nil {
+		if leads && quorum && done == nil && db.tenure.term() == 0 {
 			var ctx context.Context
 			ctx, cancel = context.WithCancel(context.Background())
 			done = make(chan struct{})
-			go db.lead(ctx, done)
+			go db.lead(ctx, g, done)
 		}
 	}
 }
@@ -79,22 +93,23 @@ const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.
 
 // lead waits until all that was committed before is applied, opens the tenure, and runs
 // OnLead until the leadership ends.
-func (db *DB) lead(ctx context.Context, done chan<- struct{}) {
+func (db *DB) lead(ctx context.Context, g *group, done chan<- struct{}) {
 	defer close(done)
-	term := db.raft().CurrentTerm()
-	for db.answered(db.raft().Barrier(barrierTimeout)).Error() != nil || db.held.Load() != nil {
-		select { // A transfer that is under way refuses it, and may fail.
+	term := g.raft.CurrentTerm()
+	for answered(g.raft.Barrier(barrierTimeout), g.life.hold()).Error() != nil || db.held.Load() != nil {
+		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(db.engine.opts.HeartbeatTimeout / 10):
 		}
 	}
 	// Another term is another's, or needs a barrier of its own: its notice is on the way.
-	if db.raft().CurrentTerm() != term || !db.tenure.begin(ctx, term) {
+	if g.raft.CurrentTerm() != term || !db.tenure.begin(ctx, term) {
 		<-ctx.Done()
 		return
 	}
 	db.log.Info("leading", "term", term)
+	db.tellCommit() // What was committed before is known to the others with this.
 	if db.onLead != nil {
 		db.onLead(ctx, db)
 	}

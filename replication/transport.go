@@ -53,6 +53,7 @@ type transport struct {
 	cancel  context.CancelFunc
 	inbound atomic.Int64 // Bytes of requests that wait for raft.
 	streams chan struct{}
+	began   time.Time
 
 	mu     sync.Mutex
 	closed bool
@@ -61,6 +62,12 @@ type transport struct {
 	peers  map[NodeID]*peer
 	from   map[NodeID]*link // The accepted raft connection of each peer.
 	hellos map[NodeID]*heard
+
+	// Of the failure detector (detector.go) and the leases (lease.go); 0: there are none.
+	silence, promise, lease time.Duration
+	changed                 func(n NodeID)
+	standing                func(from NodeID, q question) standing // Answers kindAsk.
+	vows                    vows
 }
 
 // heard is what a peer said in its hello, while it has connections.
@@ -77,6 +84,8 @@ func newTransport(self NodeID, dial func(ctx context.Context, to NodeID, protoco
 	t := &transport{
 		self: self, dial: dial, hello: hello, log: log,
 		streams: make(chan struct{}, maxStreams),
+		began:   time.Now(),
+		vows:    vows{closed: make(map[DatabaseID]time.Time)},
 		groups:  make(map[DatabaseID]*groupTransport),
 		peers:   make(map[NodeID]*peer),
 		from:    make(map[NodeID]*link),
@@ -233,6 +242,9 @@ func (t *transport) serveRaft(conn net.Conn, r *bufio.Reader, from NodeID) error
 		if t.from[from] == l {
 			delete(t.from, from)
 		}
+		if p := t.peers[from]; p != nil {
+			p.nudge() // It may be that it was alive for its pings alone.
+		}
 	}()
 	if !t.spawn(l.write) {
 		return nil
@@ -249,7 +261,17 @@ func (t *transport) readRequests(l *link, r *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		in := inbound{size: len(f.payload), answer: func(response any, err error) { l.answer(f.seq, response, err) }}
+		switch f.kind {
+		case kindPing:
+			t.pinged(l, f.seq)
+			continue
+		case kindAsk, kindHints, kindRelease:
+			if err := t.serveNode(l, f); err != nil {
+				return fmt.Errorf("a malformed request of kind %d: %w", f.kind, err)
+			}
+			continue
+		}
+		in := inbound{link: l, size: len(f.payload), answer: func(response any, err error) { l.answer(f.seq, response, err) }}
 		in.from = l.peer
 		switch f.kind {
 		case kindAppend:
@@ -290,7 +312,7 @@ func (t *transport) peer(id NodeID) *peer {
 	defer t.mu.Unlock()
 	p := t.peers[id]
 	if p == nil {
-		p = &peer{t: t, id: id}
+		p = &peer{t: t, id: id, nudged: make(chan struct{}, 1)}
 		t.peers[id] = p
 	}
 	return p
@@ -307,6 +329,9 @@ type peer struct {
 	failures int           // In a row: dials, and connections that did not last.
 	err      error         // The last failure.
 	retry    time.Time     // No dial before.
+
+	pulse  pulse
+	nudged chan struct{} // Holds one token when beat should look at once.
 }
 
 // connected returns the live connection. The first call after a connection was lost
@@ -320,11 +345,8 @@ func (p *peer) connected(done <-chan struct{}) (*link, error) {
 			return p.link, nil
 		}
 		if p.dialing == nil && !time.Now().Before(p.retry) {
-			p.dialing = make(chan struct{})
-			if !p.t.spawn(p.connect) {
+			if !p.dial() {
 				defer p.mu.Unlock()
-				close(p.dialing)
-				p.dialing = nil
 				return nil, ErrClosed
 			}
 		}
@@ -342,17 +364,30 @@ func (p *peer) connected(done <-chan struct{}) (*link, error) {
 	}
 }
 
+// dial begins to connect. The caller holds mu.
+func (p *peer) dial() bool {
+	p.dialing = make(chan struct{})
+	if !p.t.spawn(p.connect) {
+		close(p.dialing)
+		p.dialing = nil
+		return false
+	}
+	return true
+}
+
 // back is called when the node has connected to us: it is there, so do not wait.
 func (p *peer) back() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dialing == nil {
 		p.failures, p.retry = 0, time.Time{}
+		p.nudge()
 	}
 }
 
 // connect dials once and then serves the connection until it ends.
 func (p *peer) connect() {
+	defer p.nudge()
 	conn, r, h, err := p.open()
 	p.mu.Lock()
 	close(p.dialing)
@@ -376,6 +411,7 @@ func (p *peer) connect() {
 		l.close(ErrClosed)
 		return
 	}
+	p.nudge()
 	l.close(l.readAnswers(r))
 	if p.t.ctx.Err() == nil {
 		p.t.log.Info("a connection ended", "node", p.id, "err", context.Cause(l.ctx))

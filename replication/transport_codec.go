@@ -175,6 +175,13 @@ func peerHeader(version byte, from NodeID) raft.RPCHeader {
 	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersion(version), ID: []byte(from), Addr: []byte(from)}
 }
 
+func appendUvarints(b []byte, numbers ...uint64) []byte {
+	for _, n := range numbers {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
 func appendBool(b []byte, v bool) []byte {
 	if v {
 		return append(b, 1)
@@ -186,10 +193,12 @@ func appendBool(b []byte, v bool) []byte {
 func appendResponse(b []byte, response any) ([]byte, error) {
 	switch r := response.(type) {
 	case *raft.AppendEntriesResponse:
+		return appendResponse(b, vowedAppend{AppendEntriesResponse: r})
+	case vowedAppend:
 		b = append(b, byte(r.ProtocolVersion))
-		b = binary.AppendUvarint(b, r.Term)
-		b = binary.AppendUvarint(b, r.LastLog)
-		return appendBool(appendBool(b, r.Success), r.NoRetryBackoff), nil
+		b = appendUvarints(b, r.Term, r.LastLog)
+		b = appendBool(appendBool(b, r.Success), r.NoRetryBackoff)
+		return appendUvarints(appendBool(b, r.promised), r.breaks), nil
 	case *raft.RequestVoteResponse:
 		b = append(b, byte(r.ProtocolVersion))
 		return appendBool(binary.AppendUvarint(b, r.Term), r.Granted), nil
@@ -212,9 +221,12 @@ func decodeResponse(b []byte, from NodeID, response any) error {
 	header := peerHeader(r.byte(), from)
 	switch out := response.(type) {
 	case *raft.AppendEntriesResponse:
+		return decodeResponse(b, from, &vowedAppend{AppendEntriesResponse: out})
+	case *vowedAppend:
 		out.RPCHeader = header
 		out.Term, out.LastLog = r.uvarint(), r.uvarint()
 		out.Success, out.NoRetryBackoff = r.bool(), r.bool()
+		out.promised, out.breaks = r.bool(), r.uvarint()
 	case *raft.RequestVoteResponse:
 		out.RPCHeader = header
 		out.Term, out.Granted = r.uvarint(), r.bool()

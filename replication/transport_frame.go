@@ -44,6 +44,10 @@ const (
 	kindInstall  // Only on a stream; req.Size bytes follow the frame.
 	kindResponse // Payload: the response, as its request's kind has it.
 	kindFailure  // Payload: text.
+	kindPing     // Answered with the number of breaks (lease.go).
+	kindAsk      // Who leads these databases? See election_ask.go.
+	kindHints    // Many AppendEntries without entries; see hints.go.
+	kindRelease  // A leader gives the promises back; see lease.go.
 	kindEnd      // One more than the last.
 )
 

@@ -38,9 +38,10 @@ type groupTransport struct {
 	id        DatabaseID
 	consumer  chan raft.RPC
 	heartbeat atomic.Pointer[func(raft.RPC)]
-	install   atomic.Pointer[func() (end func())] // See onInstall.
-	requests  lane                                // For raft's main goroutine, in order.
-	beats     lane                                // Heartbeats pass requests that wait for the disk.
+	requests  lane // For raft's main goroutine, in order.
+	beats     lane // Heartbeats pass requests that wait for the disk.
+	vow       vow
+	book      *progress // Hears what the pipelines come to; nil in tests of the transport.
 
 	ctx    context.Context // Ends with Close.
 	cancel context.CancelFunc
@@ -62,6 +63,10 @@ func (t *transport) group(id DatabaseID) *groupTransport {
 	old := t.groups[id]
 	t.groups[id] = g
 	closed := t.closed
+	if old != nil {
+		old.forget()
+	}
+	g.vow.quiet = t.quietUntil(id)
 	t.mu.Unlock()
 	if old != nil {
 		_ = old.Close()
@@ -79,6 +84,7 @@ func (g *groupTransport) Close() error {
 		delete(g.t.groups, g.id)
 	}
 	g.t.mu.Unlock()
+	g.forget()
 	g.cancel()
 	g.requests.wait()
 	g.beats.wait()
@@ -105,8 +111,16 @@ func (g *groupTransport) SetHeartbeatHandler(handle func(raft.RPC)) { g.heartbea
 // AppendEntries sends entries or a heartbeat. It may send fewer entries than asked and
 // then shortens args, which raft reads afterwards.
 func (g *groupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	_, err := g.append(NodeID(target), args, resp)
+	return err
+}
+
+// append is AppendEntries, and says what the answer promises.
+func (g *groupTransport) append(to NodeID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (promises, error) {
 	cutEntries(args)
-	return g.call(target, appendRequest(g.id, args), resp)
+	answer := vowedAppend{AppendEntriesResponse: resp}
+	l, err := g.send(to, appendRequest(g.id, args), &answer)
+	return answer.from(l), err
 }
 
 func appendRequest(id DatabaseID, args *raft.AppendEntriesRequest) request {
@@ -149,9 +163,15 @@ func (g *groupTransport) TimeoutNow(_ raft.ServerID, target raft.ServerAddress, 
 
 // call sends one request and waits for its answer.
 func (g *groupTransport) call(target raft.ServerAddress, q request, response any) error {
-	l, err := g.t.peer(NodeID(target)).connected(g.ctx.Done())
+	_, err := g.send(NodeID(target), q, response)
+	return err
+}
+
+// send is call, and says on which link the answer came.
+func (g *groupTransport) send(to NodeID, q request, response any) (*link, error) {
+	l, err := g.t.peer(to).connected(g.ctx.Done())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	type result struct {
 		payload []byte
@@ -160,7 +180,7 @@ func (g *groupTransport) call(target raft.ServerAddress, q request, response any
 	answered := make(chan result, 1)
 	seq, err := l.start(q, func(payload []byte, err error) { answered <- result{payload, err} })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var r result
 	select {
@@ -170,9 +190,9 @@ func (g *groupTransport) call(target raft.ServerAddress, q request, response any
 		r = <-answered
 	}
 	if r.err != nil {
-		return r.err
+		return nil, r.err
 	}
-	return g.decode(l, r.payload, response)
+	return l, g.decode(l, r.payload, response)
 }
 
 // decode reads a response. One that cannot be read says that the peer's messages cannot
@@ -189,8 +209,11 @@ func (g *groupTransport) decode(l *link, payload []byte, response any) error {
 // inbound is a request that waits for raft.
 type inbound struct {
 	from    NodeID
+	link    *link // On which it came; nil: this node's own, or on a stream.
 	command any
-	reader  io.Reader // Of a snapshot.
+	own     bool         // It breaks no promise, for it can lead to no vote for another.
+	still   func() error // Says at the last moment why it is not wanted any more; may be nil.
+	reader  io.Reader    // Of a snapshot.
 	size    int
 	answer  func(response any, err error)
 }
@@ -217,47 +240,96 @@ func (g *groupTransport) receive(in inbound) error {
 	return nil
 }
 
-// onInstall makes f run before raft is given a snapshot to install, and end after that.
-func (g *groupTransport) onInstall(f func() (end func())) { g.install.Store(&f) }
-
 // beat handles a heartbeat in raft's own handler, which answers before it returns unless
 // raft has stopped.
 func (g *groupTransport) beat(in inbound) {
 	answered := make(chan raft.RPCResponse, 1)
+	passes, free := g.beforeAppend()
 	(*g.heartbeat.Load())(raft.RPC{Command: in.command, RespChan: answered})
 	select {
 	case r := <-answered:
-		in.answer(r.Response, r.Error)
+		g.answerAppend(in, r, passes, free)
 	default:
 		in.answer(nil, ErrClosed)
 	}
 }
 
+// answerAppend answers an AppendEntries, and notes whom this replica follows from now on.
+func (g *groupTransport) answerAppend(in inbound, r raft.RPCResponse, passes uint64, free bool) {
+	a, ok := r.Response.(*raft.AppendEntriesResponse)
+	if ok && r.Error == nil && a.Success {
+		v := vowedAppend{AppendEntriesResponse: a}
+		v.breaks, v.promised = g.vowed(in.link, a.Term, passes, free)
+		in.answer(v, nil)
+		return
+	}
+	in.answer(r.Response, r.Error)
+}
+
 // pass hands a request to raft and waits for its answer. AppendEntries that follow it
 // without a gap are handed over with it, so that they cost one fsync.
 func (g *groupTransport) pass(in inbound) {
-	answers := []func(any, error){in.answer}
-	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && len(q.Entries) > 0 {
-		answers = append(answers, g.requests.takeFollowing(q, in.from)...)
-	}
-	if _, ok := in.command.(*raft.InstallSnapshotRequest); ok {
-		if f := g.install.Load(); f != nil {
-			defer (*f)()()
+	if in.still != nil {
+		if err := in.still(); err != nil {
+			in.answer(nil, err)
+			return
 		}
 	}
+	switch q := in.command.(type) {
+	case *raft.AppendEntriesRequest:
+		all := []inbound{in}
+		if len(q.Entries) > 0 {
+			all = append(all, g.requests.takeFollowing(q, in.from)...)
+		}
+		passes, free := g.beforeAppend()
+		r := g.consult(in)
+		for _, in := range all {
+			g.answerAppend(in, r, passes, free)
+		}
+	case *raft.RequestVoteRequest, *raft.TimeoutNowRequest:
+		voted := func() {}
+		if _, ok := q.(*raft.TimeoutNowRequest); ok && in.link != nil && g.book != nil {
+			if err := g.book.db.refusal(); err != nil {
+				in.answer(nil, err) // Another should lead.
+				return
+			}
+		}
+		if !in.own {
+			var err error
+			if voted, err = g.letVote(); err != nil {
+				in.answer(nil, err)
+				return
+			}
+		}
+		r := g.consult(in)
+		voted()
+		in.answer(r.Response, r.Error)
+	case *raft.RequestPreVoteRequest:
+		if g.mayVoteIn() > 0 {
+			in.answer(nil, errPromised)
+			return
+		}
+		r := g.consult(in)
+		in.answer(r.Response, r.Error)
+	default:
+		r := g.consult(in)
+		in.answer(r.Response, r.Error)
+	}
+}
+
+// consult hands a request to raft's main goroutine and returns its answer.
+func (g *groupTransport) consult(in inbound) raft.RPCResponse {
 	answered := make(chan raft.RPCResponse, 1)
-	r := raft.RPCResponse{Error: fmt.Errorf("%s is being closed on %s", g.id, g.t.self)}
 	select {
 	case g.consumer <- raft.RPC{Command: in.command, Reader: in.reader, RespChan: answered}:
 		select {
-		case r = <-answered:
+		case r := <-answered:
+			return r
 		case <-g.ctx.Done():
 		}
 	case <-g.ctx.Done():
 	}
-	for _, answer := range answers {
-		answer(r.Response, r.Error)
-	}
+	return raft.RPCResponse{Error: fmt.Errorf("%s is being closed on %s", g.id, g.t.self)}
 }
 
 // lane is a bounded queue with a goroutine while it is not empty.
@@ -308,7 +380,7 @@ func (n *lane) drain() {
 
 // takeFollowing takes the requests off the head of the queue that continue q: the same
 // leader and term, the next entries. It adds their entries to q.
-func (n *lane) takeFollowing(q *raft.AppendEntriesRequest, from NodeID) (answers []func(any, error)) {
+func (n *lane) takeFollowing(q *raft.AppendEntriesRequest, from NodeID) (taken []inbound) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for len(n.queue) > 0 {
@@ -321,11 +393,11 @@ func (n *lane) takeFollowing(q *raft.AppendEntriesRequest, from NodeID) (answers
 		}
 		q.Entries = append(q.Entries, next.Entries...)
 		q.LeaderCommitIndex = max(q.LeaderCommitIndex, next.LeaderCommitIndex)
-		answers = append(answers, n.queue[0].answer)
+		taken = append(taken, n.queue[0])
 		n.queue[0] = inbound{}
 		n.queue = n.queue[1:]
 	}
-	return answers
+	return taken
 }
 
 // wait waits until the goroutine has ended.
@@ -337,108 +409,3 @@ func (n *lane) wait() {
 		<-running
 	}
 }
-
-// AppendEntriesPipeline sends AppendEntries without waiting for each answer.
-func (g *groupTransport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
-	l, err := g.t.peer(NodeID(target)).connected(g.ctx.Done())
-	if err != nil {
-		return nil, err
-	}
-	p := &pipeline{
-		g: g, link: l,
-		slots:   make(chan struct{}, pipelineDepth),
-		results: make(chan raft.AppendFuture, pipelineResults),
-	}
-	p.ctx, p.cancel = context.WithCancelCause(l.ctx)
-	return p, nil
-}
-
-// pipeline is bound to one connection and ends with it.
-type pipeline struct {
-	g       *groupTransport
-	link    *link
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	slots   chan struct{} // One token per request under way.
-	results chan raft.AppendFuture
-}
-
-// AppendEntries sends a request; it blocks while pipelineDepth are under way. It may
-// send fewer entries than asked and then shortens args, which raft reads afterwards.
-func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if p.ctx.Err() != nil {
-		return nil, raft.ErrPipelineShutdown
-	}
-	cutEntries(args)
-	f := &appendFuture{began: time.Now(), args: args, resp: resp, done: make(chan struct{})}
-	select {
-	case p.slots <- struct{}{}:
-	case <-p.ctx.Done():
-		return nil, raft.ErrPipelineShutdown
-	case <-p.g.ctx.Done():
-		return nil, raft.ErrPipelineShutdown
-	}
-	_, err := p.link.start(appendRequest(p.g.id, args), func(payload []byte, err error) {
-		if err == nil {
-			var got raft.AppendEntriesResponse // raft takes a response for good if Success is set.
-			if err = p.g.decode(p.link, payload, &got); err == nil {
-				*resp = got
-			}
-		}
-		f.err = err
-		close(f.done)
-		<-p.slots
-		p.deliver(f)
-	})
-	if err != nil {
-		<-p.slots
-		return nil, err
-	}
-	return f, nil
-}
-
-// deliver hands a result to raft. When raft does not take them the pipeline ends, and
-// raft goes on from what it has seen.
-func (p *pipeline) deliver(f *appendFuture) {
-	if p.ctx.Err() != nil && context.Cause(p.ctx) == raft.ErrPipelineShutdown { //nolint:errorlint // Set by Close.
-		return
-	}
-	select {
-	case p.results <- f:
-	default:
-		p.cancel(errBusy)
-	}
-}
-
-// Consumer is where raft takes the results from.
-func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.results }
-
-// Close ends the pipeline; results that are under way are dropped.
-func (p *pipeline) Close() error {
-	p.cancel(raft.ErrPipelineShutdown)
-	return nil
-}
-
-// appendFuture is one request of a pipeline.
-type appendFuture struct {
-	began time.Time
-	args  *raft.AppendEntriesRequest
-	resp  *raft.AppendEntriesResponse
-	done  chan struct{}
-	err   error
-}
-
-// Error waits for the answer.
-func (f *appendFuture) Error() error {
-	<-f.done
-	return f.err
-}
-
-// Start is when the request was made.
-func (f *appendFuture) Start() time.Time { return f.began }
-
-// Request is what was sent.
-func (f *appendFuture) Request() *raft.AppendEntriesRequest { return f.args }
-
-// Response is the answer, after Error returned nil.
-func (f *appendFuture) Response() *raft.AppendEntriesResponse { return f.resp }

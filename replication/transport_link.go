@@ -28,7 +28,10 @@ const (
 	maxFailureText = 1 << 10
 )
 
-var errUnanswered = errors.New("no answer in time")
+var (
+	errUnanswered = errors.New("no answer in time")
+	errRefused    = errors.New("answered")
+)
 
 // link is one connection of the raft protocol, after its hellos. On the dialer's side it
 // has calls that wait for answers, on the acceptor's it only writes.
@@ -40,7 +43,12 @@ type link struct {
 	cancel context.CancelCauseFunc
 	wake   chan struct{} // Holds one token when pending is not empty.
 	room   *semaphore.Weighted
-	heard  atomic.Int64 // When the last frame came, ns since 1970.
+	made   time.Time
+	heard  atomic.Int64 // When the last frame came, in ns after made.
+
+	// On the acceptor's side; guarded by transport.vows.mu.
+	promised time.Time // Until when the groups that follow over this link do not vote.
+	pinged   time.Time // The last ping.
 
 	mu       sync.Mutex
 	pending  []byte // Whole frames; the writer takes all at once.
@@ -65,9 +73,12 @@ func newLink(ctx context.Context, conn net.Conn, peer NodeID) *link {
 		calls: make(map[uint64]*call),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.heard.Store(time.Now().UnixNano())
+	l.made = time.Now()
 	return l
 }
+
+// lastHeard is when the last frame came.
+func (l *link) lastHeard() time.Time { return l.made.Add(time.Duration(l.heard.Load())) }
 
 // close ends the link; the first reason counts. Calls under way fail with it.
 func (l *link) close(why error) {
@@ -145,7 +156,7 @@ func (l *link) expire(seq uint64) {
 	if c == nil {
 		return
 	}
-	silent := l.heard.Load() <= c.began.UnixNano()
+	silent := !l.lastHeard().After(c.began)
 	l.finish(seq, nil, fmt.Errorf("replication: %s: %w", l.peer, errUnanswered))
 	if silent {
 		l.close(errUnanswered)
@@ -183,6 +194,17 @@ func (l *link) answer(seq uint64, response any, err error) {
 		text := err.Error()
 		l.pending = appendFrame(l.pending[:from], frame{kind: kindFailure, seq: seq, payload: []byte(text[:min(len(text), maxFailureText)])})
 	}
+	l.wakeWriter()
+}
+
+// reply sends an answer that is none of raft's.
+func (l *link) reply(seq uint64, payload []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		return
+	}
+	l.pending = appendFrame(l.pending, frame{kind: kindResponse, seq: seq, payload: payload})
 	l.wakeWriter()
 }
 
@@ -241,12 +263,12 @@ func (l *link) readAnswers(r *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		l.heard.Store(time.Now().UnixNano())
+		l.heard.Store(int64(time.Since(l.made)))
 		switch f.kind {
 		case kindResponse:
 			l.finish(f.seq, f.payload, nil)
 		case kindFailure:
-			l.finish(f.seq, nil, fmt.Errorf("replication: %s answered: %.*s", l.peer, maxFailureText, f.payload))
+			l.finish(f.seq, nil, fmt.Errorf("replication: %s %w: %.*s", l.peer, errRefused, maxFailureText, f.payload))
 		default:
 			return fmt.Errorf("an answer of kind %d", f.kind)
 		}

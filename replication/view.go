@@ -107,33 +107,53 @@ func (db *DB) verify(ctx context.Context, term uint64) error {
 	if db.solo {
 		return nil
 	}
+	g := db.group.Load()
+	life := g.life.hold()
 	if db.hooks.beforeVerify != nil {
 		db.hooks.beforeVerify()
 	}
-	if err := db.wait(ctx, db.raft().VerifyLeader()); err != nil || db.raft().CurrentTerm() != term {
-		return errors.Join(db.notLeader(), ctx.Err())
+	began := time.Now()
+	for {
+		if db.tenure.term() != term {
+			return db.notLeader()
+		}
+		if err := wait(ctx, life, g.raft.VerifyLeader()); err != nil || g.raft.CurrentTerm() != term {
+			return errors.Join(db.notLeader(), ctx.Err())
+		}
+		// raft also takes an answer to what it had sent before it was asked.
+		voters, err := db.voters()
+		if err != nil {
+			return err
+		}
+		if !g.progress.quorumSent(db.engine.opts.Node, voters, term).Before(began) {
+			return nil
+		}
 	}
-	return nil
 }
 
-// leased says whether no other node can lead: this one does, in term, and a majority of
-// the voters has answered a request that was sent less than the lease ago. A voter that
-// has answered does not elect another before HeartbeatTimeout is over, also not after a
-// restart (see Engine.keepQuiet); the lease is half of that. A voter that was told to take
-// over does not wait: in a term in which that was tried there is no lease.
+// leased says whether no other node can lead: this one does, in term, and the promises of a
+// majority of the voters hold (see lease.go). In a term in which the leadership was to be
+// handed over there is no lease.
 func (db *DB) leased(term uint64) bool {
 	if db.solo {
 		return true
 	}
-	if db.tenure.term() != term || db.raft().State() != raft.Leader || db.transferred.Load() == term {
+	g := db.group.Load()
+	if db.tenure.term() != term || g.raft.State() != raft.Leader || db.transferred.Load() == term {
 		return false
 	}
-	voters, err := db.voters()
-	if err != nil {
-		return false
+	voters, held := 0, 0
+	for _, s := range db.servers() {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		n := NodeID(s.ID)
+		if n == db.engine.opts.Node || db.engine.transport.peer(n).held(g.progress.acked(n, term).promises) {
+			held++
+		}
 	}
-	sent := db.progress().quorumSent(db.engine.opts.Node, voters, term)
-	return time.Since(sent) < db.engine.opts.HeartbeatTimeout/2
+	return 2*held > voters
 }
 
 // waitCommands waits until every command up to the committed index is applied. The other
@@ -151,21 +171,21 @@ func (db *DB) waitCommands(ctx context.Context, committed uint64) error {
 	return nil
 }
 
-// answered makes f end with raft. The futures of VerifyLeader, Apply, Barrier and
-// LeadershipTransfer are never answered when raft stops while they are in one of its
-// channels, although they have a field for that.
-func (db *DB) answered(f raft.Future) raft.Future {
+// answered makes f end with life. The futures of VerifyLeader, Apply and Barrier are never
+// answered when raft stops while they are in one of its channels, although they have a field
+// for that.
+func answered(f raft.Future, life chan struct{}) raft.Future {
 	if p := reflect.ValueOf(f); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Struct {
 		if stop := p.Elem().FieldByName("ShutdownCh"); stop.IsValid() && stop.CanSet() && stop.IsNil() {
-			stop.Set(reflect.ValueOf(db.group.Load().halted))
+			stop.Set(reflect.ValueOf(life))
 		}
 	}
 	return f
 }
 
-// wait is f.Error bounded by ctx.
-func (db *DB) wait(ctx context.Context, f raft.Future) error {
-	f = db.answered(f)
+// wait is f.Error bounded by ctx and life.
+func wait(ctx context.Context, life chan struct{}, f raft.Future) error {
+	f = answered(f, life)
 	if ctx.Done() == nil {
 		return f.Error()
 	}
