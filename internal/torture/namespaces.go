@@ -95,8 +95,10 @@ func (n *namespaces) addresses(node string) ([]string, error) {
 
 func (n *namespaces) made(string, string) {}
 
+// command enters by nsenter(1): "ip netns exec" would make mounts of its own, which keep a
+// file system alive that is to be unmounted.
 func (n *namespaces) command(node, binary string, args []string) (string, []string) {
-	return "ip", append([]string{"netns", "exec", n.space(node), binary}, args...)
+	return "nsenter", append([]string{"--net=/run/netns/" + n.space(node), binary}, args...)
 }
 
 func (n *namespaces) runs(string, int) {}
