@@ -86,6 +86,7 @@ type client struct {
 	id     int
 	random *rand.Rand
 	doors  []*door
+	at     int // Its door, until that fails or it fancies another.
 	serial int
 }
 
@@ -94,11 +95,24 @@ func (r *run) newClient(id int) *client {
 	for _, b := range r.cluster.boxes {
 		c.doors = append(c.doors, r.cluster.door(b, r.http[b.name]))
 	}
+	c.at = id % len(c.doors)
 	return c
 }
 
-// any is a random node's door.
-func (c *client) any() *door { return c.doors[c.random.IntN(len(c.doors))] }
+// fancy is one operation in so many after which a client goes to another node. It must be
+// rare, or all clients soon wait for one node that is stopped.
+const fancy = 200
+
+// any is the door of the node that the client uses now.
+func (c *client) any() *door {
+	if c.random.IntN(fancy) == 0 {
+		c.elsewhere()
+	}
+	return c.doors[c.at]
+}
+
+// elsewhere goes to another node.
+func (c *client) elsewhere() { c.at = (c.at + 1 + c.random.IntN(len(c.doors)-1)) % len(c.doors) }
 
 // request is an id that no other request has.
 func (c *client) request() string {
@@ -177,7 +191,11 @@ func (c *client) plain(statements ...statement) (verdict.Span, reply) {
 	return s, r
 }
 
-func (c *client) pause() { wait(c.hard, time.Duration(c.random.Int64N(int64(maxPause)))) }
+// pause waits after a failure, and goes to another node.
+func (c *client) pause() {
+	c.elsewhere()
+	wait(c.hard, time.Duration(c.random.Int64N(int64(maxPause))))
+}
 
 // taken is what SQLite says of a request id that is there already.
 const taken = "UNIQUE constraint failed: request.id"

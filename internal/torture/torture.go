@@ -47,8 +47,8 @@ type Options struct {
 
 // clientsOf are the clients of each workload.
 const (
-	registerClients, insertClients, bankClients, listClients, sessionClients = 4, 2, 2, 3, 3
-	allClients                                                               = registerClients + insertClients + bankClients + listClients + sessionClients
+	registerClients, watchers, insertClients, bankClients, listClients, sessionClients = 4, 2, 2, 2, 3, 3
+	allClients                                                                         = registerClients + watchers + insertClients + bankClients + listClients + sessionClients
 )
 
 // run is one run.
@@ -276,6 +276,7 @@ func (r *run) load(ctx context.Context) error {
 		}
 	}
 	start(registerClients, func(c *client) { c.registers(working, registers) })
+	start(watchers, func(c *client) { c.watch(working, registers) })
 	start(insertClients, func(c *client) { c.inserts(working) })
 	start(bankClients, func(c *client) { c.bank(working) })
 	start(listClients, func(c *client) { c.lists(working, lists) })

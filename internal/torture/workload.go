@@ -7,13 +7,19 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tongban/internal/torture/verdict"
 )
 
 const (
-	// perRegister bounds the operations of one register: judging more takes long.
-	perRegister = 400
+	// perRegister bounds the operations of one register, beside those of the watchers: judging
+	// more takes long.
+	perRegister = 300
+	// watchEvery is how often a watcher reads: about a third as often as a register is used.
+	watchEvery = 25 * time.Millisecond
 	// perList bounds the appends to one list: whoever reads it reads all of it.
 	perList = 60
 	// money is in each account at first.
@@ -85,6 +91,13 @@ func (k *keys) use(place int) string {
 	return fmt.Sprintf("%s%d-%d", k.kind, place, k.used[place]/k.bound)
 }
 
+// now is the key that has a place, without using it up.
+func (k *keys) now(place int) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fmt.Sprintf("%s%d-%d", k.kind, place, k.used[place]/k.bound)
+}
+
 // registers reads, writes and swaps.
 func (c *client) registers(ctx context.Context, k *keys) {
 	known := map[string]int64{}
@@ -121,6 +134,36 @@ func (c *client) registers(ctx context.Context, k *keys) {
 			c.histories.requests.add(verdict.Insert{Span: op.Span, Value: id, Keyed: true})
 		}
 		c.histories.registers.add(op)
+	}
+}
+
+// unanswered bounds the readings of a watcher that wait for their answers at once.
+const unanswered = 64
+
+// watch reads registers at every node in turn and does not wait for an answer before it
+// asks the next: a node that was stopped, and believes that it leads, finds many questions
+// that came after others had written.
+func (c *client) watch(ctx context.Context, k *keys) {
+	var group errgroup.Group
+	group.SetLimit(unanswered)
+	defer func() { _ = group.Wait() }() // No reading returns an error.
+	for i := 0; wait(ctx, watchEvery); i++ {
+		key, level, span, d := k.now(c.random.IntN(len(k.used))), c.fresh(), c.begin(), c.doors[i%len(c.doors)]
+		group.TryGo(func() error {
+			short, cancel := context.WithTimeout(c.hard, 2*attemptPatience) // As long as a process is stopped.
+			defer cancel()
+			r, err := d.query(short, level, 0, sql(`SELECT value FROM register WHERE key = ?`, key))
+			if err != nil {
+				c.failed.Add(1)
+				return nil
+			}
+			op := verdict.RegisterOp{Key: key, Verb: verdict.Read, Span: span}
+			op.Value, _ = r.one()
+			if c.end(&op.Span, d, verdict.Done); op.Outcome == verdict.Done {
+				c.histories.registers.add(op)
+			}
+			return nil
+		})
 	}
 }
 
