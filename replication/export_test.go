@@ -18,6 +18,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 // Waiting is the number of updates in the queue whose callers wait.
@@ -213,4 +215,14 @@ func FailSyncs(o *Options, failing *atomic.Bool) {
 		}
 		return nil
 	}))
+}
+
+// openForeign opens a database as any program would.
+func openForeign(t testing.TB, path string) *sqlite3.SQLiteConn {
+	t.Helper()
+	c, err := (&sqlite3.SQLiteDriver{}).Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.(*sqlite3.SQLiteConn)
 }

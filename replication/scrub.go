@@ -5,21 +5,16 @@ import "C"
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
 	scrubBytes = 1 << 20 // Read at a time.
 	// A checkpoint may be writing the page that is being read.
-	scrubTries = 5
-	scrubPause = 20 * time.Millisecond
+	scrubTries = 4
+	scrubPause = 5 * time.Millisecond
 	maxDamaged = 100 // Pages that a damagedPages lists; the rest is only counted.
 )
 
@@ -37,42 +32,40 @@ func (d *damagedPages) Error() string {
 	return fmt.Sprintf("page %d of %s and %d others do not match their checksums", d.pages[0], d.path, d.count-1)
 }
 
-// scrub reads all pages of the main file at path from the disk, past the page cache, and
-// verifies their checksums. It returns how many it has verified: 0 for a file whose pages
-// have none. The error is a *damagedPages if some do not match.
+// scrub reads all pages of the main file at path and verifies their checksums. It returns
+// how many it has verified: 0 for a file whose pages have none. The error is one that
+// damaged knows if some do not match.
 //
-// It may run beside the connections of this process. (Closing the file drops this process's
-// locks on it, which keep only other processes out; Options.Dir has a lock of its own.)
+// It may run beside a writer. It reads through SQLite's own handle: if this process closed
+// one of its own, it would lose all its locks on the file, which keep other programs out.
 func scrub(ctx context.Context, path string) (int64, error) {
-	f, err := os.Open(path)
+	c, err := openConn(path, fileConn)
 	if err != nil {
 		return 0, fmt.Errorf("scrub: %w", err)
 	}
-	defer f.Close()
-	page, err := sealedPages(f)
-	if err != nil || page == 0 {
-		return 0, err
+	defer c.close()
+	page := c.sums()
+	if page == 0 {
+		return 0, nil
 	}
 	buf := make([]byte, max(scrubBytes, page))
 	bad := &damagedPages{path: path}
 	verified := int64(0)
-	for at := int64(0); ; {
+	for {
 		if err := ctx.Err(); err != nil {
 			return verified, err
 		}
-		n, err := readFromDisk(f, buf, at)
+		n, err := c.readRaw(buf, verified*int64(page), page)
 		if err != nil {
 			return verified, fmt.Errorf("scrub %s: %w", path, err)
 		}
-		count := n / page
-		if count == 0 { // Perhaps a part of a page that a checkpoint is adding.
+		if n == 0 {
 			break
 		}
-		if err := scrubChunk(ctx, f, buf[:count*page], page, at/int64(page)+1, bad); err != nil {
+		if err := c.scrubPages(ctx, buf[:n*page], page, verified+1, bad); err != nil {
 			return verified, err
 		}
-		verified += int64(count)
-		at += int64(count * page)
+		verified += int64(n)
 	}
 	if bad.count > 0 {
 		return verified, bad
@@ -80,33 +73,30 @@ func scrub(ctx context.Context, path string) (int64, error) {
 	return verified, nil
 }
 
-// sealedPages is the bytes of a page of a file whose pages carry checksums, else 0.
-func sealedPages(f *os.File) (int, error) {
-	var head [100]byte
-	switch _, err := f.ReadAt(head[:], 0); {
-	case errors.Is(err, io.EOF): // Empty.
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("scrub: %w", err)
+// readRaw reads bytes of the main file unverified, and returns how many whole pages it got.
+func (c *conn) readRaw(buf []byte, at int64, page int) (int, error) {
+	var size C.int64_t
+	rc := C.tb_read_raw(c.db, unsafe.Pointer(unsafe.SliceData(buf)), C.int(len(buf)), C.int64_t(at), &size)
+	if rc != 0 && rc != codeIOErrorShort {
+		return 0, newSQLError(int(rc), "the file cannot be read")
 	}
-	var sums C.int
-	page := C.tb_header((*C.uint8_t)(&head[0]), &sums)
-	if page == 0 {
-		return 0, newSQLError(codeNotADB, f.Name()+" does not begin as a database does")
-	}
-	return int(page) * int(min(sums, 1)), nil
+	return min(len(buf), max(0, int(int64(size)-at))) / page, nil
 }
 
-// scrubChunk verifies the pages in buf, of which the first has the number.
-func scrubChunk(ctx context.Context, f *os.File, buf []byte, page int, number int64, bad *damagedPages) error {
+// pageSum is the checksum of n bytes (a multiple of 8, at least 32) of the page of the number.
+func pageSum(b []byte, number uint64) uint64 {
+	return uint64(C.tb_sum((*C.uint8_t)(unsafe.SliceData(b)), C.int(len(b)), C.uint64_t(number)))
+}
+
+// scrubPages verifies the pages in buf, of which the first has the number.
+func (c *conn) scrubPages(ctx context.Context, buf []byte, page int, number int64, bad *damagedPages) error {
 	for len(buf) > 0 {
-		i := int(C.tb_first_bad((*C.uint8_t)(unsafe.SliceData(buf)), C.int(len(buf)/page), C.int(page), C.int64_t(number)))
+		i := firstBad(buf, page, number)
 		if i < 0 {
 			return nil
 		}
 		number += int64(i)
-		one := buf[i*page : (i+1)*page]
-		ok, err := readAgain(ctx, f, one, number)
+		ok, err := c.readAgain(ctx, buf[i*page:(i+1)*page], number)
 		if err != nil {
 			return err
 		}
@@ -122,9 +112,14 @@ func scrubChunk(ctx context.Context, f *os.File, buf []byte, page int, number in
 	return nil
 }
 
+// firstBad is the position of the first page in buf that does not match, or -1.
+func firstBad(buf []byte, page int, number int64) int {
+	return int(C.tb_first_bad((*C.uint8_t)(unsafe.SliceData(buf)), C.int(len(buf)/page), C.int(page), C.int64_t(number)))
+}
+
 // readAgain gives a page that does not match more chances: a checkpoint may have been
 // writing it, or cutting the file off before it.
-func readAgain(ctx context.Context, f *os.File, page []byte, number int64) (bool, error) {
+func (c *conn) readAgain(ctx context.Context, page []byte, number int64) (bool, error) {
 	for range scrubTries {
 		timer := time.NewTimer(scrubPause)
 		select {
@@ -133,24 +128,13 @@ func readAgain(ctx context.Context, f *os.File, page []byte, number int64) (bool
 			timer.Stop()
 			return false, ctx.Err()
 		}
-		n, err := readFromDisk(f, page, (number-1)*int64(len(page)))
+		n, err := c.readRaw(page, (number-1)*int64(len(page)), len(page))
 		if err != nil {
 			return false, fmt.Errorf("scrub: %w", err)
 		}
-		if n < len(page) || C.tb_first_bad((*C.uint8_t)(unsafe.SliceData(page)), 1, C.int(len(page)), C.int64_t(number)) < 0 {
+		if n == 0 || firstBad(page, len(page), number) < 0 {
 			return true, nil
 		}
 	}
 	return false, nil
-}
-
-// readFromDisk reads until buf is full or the file ends. What the page cache holds of it is
-// dropped before, unless it was not written back yet.
-func readFromDisk(f *os.File, buf []byte, at int64) (int, error) {
-	_ = unix.Fadvise(int(f.Fd()), at, int64(len(buf)), unix.FADV_DONTNEED) // A wish.
-	n, err := f.ReadAt(buf, at)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, err
 }

@@ -147,6 +147,15 @@ int tb_control(sqlite3 *db, int op, int value) {
   return rc == OK ? value : 0;
 }
 
+// tb_read_raw reads bytes of the main file unverified, and its size. IOERR_SHORT_READ: it
+// ends before that.
+int tb_read_raw(sqlite3 *db, void *out, int n, int64_t at, int64_t *size) {
+  tb_raw r = {out, n, at, 0};
+  int rc = sqlite3_file_control(db, "main", TB_OP_RAW, &r);
+  *size = r.size;
+  return rc;
+}
+
 int tb_engine(void) { return sqlite3_libversion_number(); }
 
 int tb_prepare(sqlite3 *db, tb_auth *a, const char *sql, int n, sqlite3_stmt **out, int *tail) {

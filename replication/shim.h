@@ -12,8 +12,20 @@ typedef struct sqlite3_stmt sqlite3_stmt;
 // In the header of a main file (application_id): its pages carry our checksums.
 #define TB_APPLICATION 0x74676231u // "tgb1"
 
-// Operations of sqlite3_file_control on a main file; the argument is an int.
-enum { TB_OP_SUMS = 0x7462001, TB_OP_EXPECT, TB_OP_COPIED };
+// What follows the WAL's name in that of its mark, and the check of the mark's three words.
+#define TB_MARK "-mark"
+#define TB_MARK_CHECK(m) (((m)[0] ^ (m)[1]) * 0x9E3779B1u ^ (m)[2] ^ 0x746d6b31u)
+
+// Operations of sqlite3_file_control on a main file; the argument is an int, or a tb_raw.
+enum { TB_OP_SUMS = 0x7462001, TB_OP_EXPECT, TB_OP_COPIED, TB_OP_FRAMES, TB_OP_RAW };
+
+// tb_raw reads n bytes of a main file as they are, and asks for its size.
+typedef struct {
+  void *out;
+  int n;
+  int64_t at;
+  int64_t size;
+} tb_raw;
 
 #define TB_MAX_SQL (1 << 20)         // Bytes of a statement.
 #define TB_MAX_LENGTH (16 << 20)    // Bytes of a text, a blob or a row.
@@ -72,10 +84,10 @@ int tb_bound_memory(void);
 int tb_engine(void);
 uint64_t tb_sum(const uint8_t *p, int n, uint64_t seed);
 int tb_first_bad(const uint8_t *pages, int count, int n, int64_t number);
-int tb_header(const uint8_t *h, int *sums);
 int tb_seed_functions(sqlite3 *db, tb_auth *a);
 void tb_set_limits(sqlite3 *db);
 int tb_control(sqlite3 *db, int op, int value);
+int tb_read_raw(sqlite3 *db, void *out, int n, int64_t at, int64_t *size);
 void tb_reserve(sqlite3 *db);
 tb_auth *tb_setup(sqlite3 *db);
 void tb_watch_wal(sqlite3 *db, tb_auth *a);

@@ -83,7 +83,7 @@ struct sqlite3_mem_methods {
 // Result codes, flags of xOpen, bits of xDeviceCharacteristics, and option numbers.
 enum {
   OK = 0, DENY = 1, FULL = 13, MISUSE = 21, ROW = 100, DONE = 101,
-  IOERR_DATA = 10 | 32 << 8, IOERR_SHORT_READ = 10 | 2 << 8, IOERR_NOMEM = 10 | 12 << 8,
+  IOERR_DATA = 10 | 32 << 8, IOERR_SHORT_READ = 10 | 2 << 8, IOERR_WRITE = 10 | 3 << 8, IOERR_FSYNC = 10 | 4 << 8, IOERR_NOMEM = 10 | 12 << 8,
   OPEN_MAIN_DB = 0x100, OPEN_TEMP_DB = 0x200, OPEN_TRANSIENT_DB = 0x400,
   OPEN_TEMP_JOURNAL = 0x1000, OPEN_SUBJOURNAL = 0x2000, OPEN_WAL = 0x80000,
   IOCAP_SUBPAGE_READ = 0x8000,
@@ -137,6 +137,7 @@ extern WEAK void *sqlite3_wal_hook(sqlite3 *, int (*)(void *, sqlite3 *, const c
 extern WEAK int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
 extern WEAK int sqlite3_file_control(sqlite3 *, const char *, int, void *);
 extern WEAK sqlite3_vfs *sqlite3_vfs_find(const char *);
+extern WEAK sqlite3_file *sqlite3_database_file_object(const char *);
 extern WEAK int sqlite3_vfs_register(sqlite3_vfs *, int);
 extern WEAK int sqlite3_config(int, ...);
 extern WEAK int sqlite3_test_control(int, ...);

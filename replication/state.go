@@ -44,11 +44,18 @@ func openStore(path string) (*conn, state, error) {
 	if err := finishInstall(path); err != nil {
 		return nil, state{}, err
 	}
+	copied, err := copiedFrames(path)
+	if err != nil {
+		return nil, state{}, err
+	}
 	w, err := openConn(path, writerConn)
 	if err != nil {
 		return nil, state{}, err
 	}
 	s, err := prepareStore(w)
+	if err == nil && w.frames() < copied { // After the recovery.
+		err = newSQLError(codeCorrupt, fmt.Sprintf("its WAL is damaged in frame %d, of %d that are in the file in part", w.frames()+1, copied))
+	}
 	if err != nil {
 		w.close()
 		return nil, state{}, fmt.Errorf("open %s: %w", path, err)

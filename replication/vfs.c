@@ -10,9 +10,12 @@
 #include "shim.h"
 #include "sqlite_abi.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 __thread tb_auth *tb_running;
 
@@ -29,6 +32,10 @@ typedef struct {
   int buf_size;
   int64_t loose;       // WAL: from this frame on checksums wait for the commit; see wal_write.
   int64_t header;      // WAL: the frame whose header was written last.
+  sqlite3_file *of;    // WAL: its main file.
+  const char *name;    // WAL: its path.
+  uint32_t marked[3];  // WAL: the last mark; see wal_mark.
+  volatile uint32_t *shm; // Main file: the first part of the WAL's index.
   tb_auth *owner;      // Temporary file: the connection, and what is counted there.
   int64_t size;
 } tb_file;
@@ -38,6 +45,9 @@ typedef struct {
 #define REAL(f) ((sqlite3_file *)((char *)(f) + FILE_SIZE))
 #define CALL(f, method, ...) (REAL(f)->pMethods->method(REAL(f), ##__VA_ARGS__))
 
+// Words of the first part of a WAL's index (WalIndexHdr and WalCkptInfo, walformat.html):
+// frames, salts, and the frames that a checkpoint has begun to copy.
+enum { SHM_FRAMES = 4, SHM_SALTS = 8, SHM_ATTEMPTED = 32 };
 enum { SUM = 8, HEADER = 100, WAL_HEADER = 32, FRAME = 24 };
 #define NONE INT64_MAX
 
@@ -110,10 +120,10 @@ int tb_first_bad(const uint8_t *pages, int count, int n, int64_t number) {
   return -1;
 }
 
-// tb_header reads the head of a main file: bytes of a page, 0 if it is none; and whether
-// its pages carry checksums. Either sign suffices, so that a damaged byte cannot switch
+// header reads the head of a main file: bytes of a page, 0 if it is none; and whether its
+// pages carry checksums. Either sign suffices, so that a damaged byte cannot switch
 // the verification off.
-int tb_header(const uint8_t *h, int *sums) {
+static int header(const uint8_t *h, int *sums) {
   int page = h[16] << 8 | h[17];
   if (page == 1) page = 65536;
   *sums = 0;
@@ -122,12 +132,18 @@ int tb_header(const uint8_t *h, int *sums) {
   return page;
 }
 
+static int file_sync(sqlite3_file *p, int flags) {
+  int rc = CALL(p, xSync, flags);
+  if (rc != OK && tb_running) tb_running->lost_sync = rc;
+  return rc;
+}
+
 // ---- The main file.
 
 static int main_read(sqlite3_file *p, void *out, int n, sqlite3_int64 at) {
   tb_file *f = OURS(p);
   int rc = CALL(p, xRead, out, n, at);
-  if (rc == OK && at == 0 && n >= HEADER) f->page = tb_header(out, &f->sums);
+  if (rc == OK && at == 0 && n >= HEADER) f->page = header(out, &f->sums);
   if (!f->sums || n != f->page || at % n != 0) return rc;
   if (rc == IOERR_SHORT_READ && !f->copied) return IOERR_DATA; // SQLite would take it for zeros.
   if (rc != OK) return rc;
@@ -155,10 +171,10 @@ static int fill(sqlite3_file *p, int64_t at) {
 static int main_write(sqlite3_file *p, const void *in, int n, sqlite3_int64 at) {
   tb_file *f = OURS(p);
   if (at == 0 && n >= HEADER) {
-    f->page = tb_header(in, &f->sums);
+    f->page = header(in, &f->sums);
   } else if (f->page == 0) { // Opened while it was empty.
     uint8_t head[HEADER];
-    if (CALL(p, xRead, head, HEADER, 0) == OK) f->page = tb_header(head, &f->sums);
+    if (CALL(p, xRead, head, HEADER, 0) == OK) f->page = header(head, &f->sums);
   }
   if (!f->sums || n != f->page || at % n != 0) return CALL(p, xWrite, in, n, at);
   int rc = fill(p, at);
@@ -191,6 +207,16 @@ static int main_control(sqlite3_file *p, int op, void *arg) {
   case TB_OP_COPIED:
     f->copied = *value;
     return OK;
+  case TB_OP_FRAMES: // Asks how many frames the WAL has.
+    *value = f->shm ? (int)f->shm[SHM_FRAMES] : 0;
+    return OK;
+  case TB_OP_RAW: {
+    tb_raw *r = arg;
+    sqlite3_int64 size = 0;
+    int rc = CALL(p, xFileSize, &size);
+    r->size = size;
+    return rc == OK ? CALL(p, xRead, r->out, r->n, r->at) : rc;
+  }
   }
   return CALL(p, xFileControl, op, arg);
 }
@@ -260,6 +286,36 @@ static int wal_write(sqlite3_file *p, const void *in, int n, sqlite3_int64 at) {
   return CALL(p, xWrite, in, n, at);
 }
 
+// wal_mark writes next to the WAL how many of its frames may be copied into the main file
+// from now on: salts, frames, a check of the three. At recovery SQLite takes the first
+// damaged frame for the end of the WAL; only the mark tells a WAL that was never longer from
+// one whose pages lie in the main file already (checkRecovery in state.go).
+static int wal_mark(tb_file *f) {
+  volatile uint32_t *shm = f->of ? OURS(f->of)->shm : 0;
+  if (shm == 0 || shm[SHM_ATTEMPTED] == 0) return OK;
+  uint32_t m[4] = {shm[SHM_SALTS], shm[SHM_SALTS + 1], shm[SHM_ATTEMPTED]};
+  if (memcmp(m, f->marked, sizeof f->marked) == 0) return OK;
+  m[3] = TB_MARK_CHECK(m);
+  char path[4096];
+  int n = snprintf(path, sizeof path, "%s" TB_MARK, f->name);
+  int fd = n < (int)sizeof path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+  if (fd < 0) return IOERR_WRITE;
+  int rc = pwrite(fd, m, sizeof m, 0) == sizeof m ? OK : IOERR_WRITE;
+  if (rc == OK && fdatasync(fd) != 0) rc = IOERR_FSYNC;
+  close(fd);
+  if (rc == OK) memcpy(f->marked, m, sizeof f->marked);
+  return rc;
+}
+
+// wal_sync: a checkpoint syncs the WAL before it writes to the main file.
+static int wal_sync(sqlite3_file *p, int flags) {
+  int rc = file_sync(p, flags);
+  if (rc != OK) return rc;
+  rc = wal_mark(OURS(p));
+  if (rc == IOERR_FSYNC && tb_running) tb_running->lost_sync = rc;
+  return rc;
+}
+
 // ---- Temporary files: sorts and the like that do not fit into memory.
 
 static int grow(tb_file *f, int64_t size) {
@@ -302,30 +358,31 @@ static int file_close(sqlite3_file *p) {
   return CALL(p, xClose);
 }
 
-static int file_sync(sqlite3_file *p, int flags) {
-  int rc = CALL(p, xSync, flags);
-  if (rc != OK && tb_running) tb_running->lost_sync = rc;
-  return rc;
-}
-
 static int file_size(sqlite3_file *p, sqlite3_int64 *size) { return CALL(p, xFileSize, size); }
 static int file_lock(sqlite3_file *p, int level) { return CALL(p, xLock, level); }
 static int file_unlock(sqlite3_file *p, int level) { return CALL(p, xUnlock, level); }
 static int file_reserved(sqlite3_file *p, int *out) { return CALL(p, xCheckReservedLock, out); }
 static int file_sector(sqlite3_file *p) { return CALL(p, xSectorSize); }
 static int file_traits(sqlite3_file *p) { return CALL(p, xDeviceCharacteristics) & ~IOCAP_SUBPAGE_READ; }
-static int shm_map(sqlite3_file *p, int i, int size, int extend, void volatile **out) { return CALL(p, xShmMap, i, size, extend, out); }
+static int shm_map(sqlite3_file *p, int i, int size, int extend, void volatile **out) {
+  int rc = CALL(p, xShmMap, i, size, extend, out);
+  if (rc == OK && i == 0) OURS(p)->shm = *out;
+  return rc;
+}
 static int shm_lock(sqlite3_file *p, int at, int n, int flags) { return CALL(p, xShmLock, at, n, flags); }
 static void shm_barrier(sqlite3_file *p) { CALL(p, xShmBarrier); }
-static int shm_unmap(sqlite3_file *p, int remove) { return CALL(p, xShmUnmap, remove); }
+static int shm_unmap(sqlite3_file *p, int remove) {
+  OURS(p)->shm = 0;
+  return CALL(p, xShmUnmap, remove);
+}
 
-#define METHODS(read, write, truncate, control)                                          \
-  {2, file_close, read, write, truncate, file_sync, file_size, file_lock, file_unlock,   \
+#define METHODS(read, write, truncate, sync, control)                                    \
+  {2, file_close, read, write, truncate, sync, file_size, file_lock, file_unlock,   \
    file_reserved, control, file_sector, file_traits, shm_map, shm_lock, shm_barrier, shm_unmap}
 
-static const sqlite3_io_methods main_methods = METHODS(main_read, main_write, main_truncate, main_control);
-static const sqlite3_io_methods wal_methods = METHODS(wal_read, wal_write, plain_truncate, plain_control);
-static const sqlite3_io_methods temp_methods = METHODS(plain_read, temp_write, temp_truncate, plain_control);
+static const sqlite3_io_methods main_methods = METHODS(main_read, main_write, main_truncate, file_sync, main_control);
+static const sqlite3_io_methods wal_methods = METHODS(wal_read, wal_write, plain_truncate, wal_sync, plain_control);
+static const sqlite3_io_methods temp_methods = METHODS(plain_read, temp_write, temp_truncate, file_sync, plain_control);
 
 static int vfs_open(sqlite3_vfs *v, const char *name, sqlite3_file *p, int flags, int *out) {
   (void)v;
@@ -342,6 +399,10 @@ static int vfs_open(sqlite3_vfs *v, const char *name, sqlite3_file *p, int flags
   if (REAL(p)->pMethods == 0) return rc;
   f->head.pMethods = methods;
   if (methods == &temp_methods) f->owner = tb_running;
+  if (methods == &wal_methods) {
+    f->of = sqlite3_database_file_object(name);
+    f->name = name;
+  }
   return rc;
 }
 
