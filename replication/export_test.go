@@ -48,7 +48,7 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 	db.readers.drain() // and no checkpoint.
 	defer db.readers.resume()
 	files := map[string][]byte{}
-	for _, suffix := range []string{"", "-wal"} {
+	for _, suffix := range []string{"", "-wal", "-wal-mark"} {
 		b, err := os.ReadFile(db.path + suffix)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)

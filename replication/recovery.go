@@ -38,15 +38,38 @@ func copiedFrames(path string) (int, error) {
 		return 0, err
 	}
 	defer wal.Close()
-	// The salts are in the head, and in that of every frame: one of the two is not damaged.
-	head := make([]byte, 32+24)
+	head := make([]byte, walHead+walFrameHead)
 	n, _ := wal.ReadAt(head, 0)
-	for _, at := range []int{16, 40} {
-		if n >= at+8 && string(head[at:at+8]) == string(mark[:8]) {
-			return int(m[2]), nil
-		}
+	if salts := walSalts(head[:n]); len(salts) > 0 && string(salts) == string(mark[:8]) {
+		return int(m[2]), nil
 	}
 	return 0, nil
+}
+
+const (
+	walHead      = 32 // Bytes.
+	walFrameHead = 24
+)
+
+// walSalts are the salts of a WAL: those of its head, or those of the first frame if the
+// head is damaged. If it is not, the first frame may be one of an earlier WAL.
+func walSalts(head []byte) []byte {
+	if len(head) < walHead+walFrameHead {
+		return nil
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if head[3]&1 != 0 {
+		order = binary.BigEndian
+	}
+	var a, b uint32
+	for i := 0; i < 24; i += 8 {
+		a += order.Uint32(head[i:]) + b
+		b += order.Uint32(head[i+4:]) + a
+	}
+	if a == binary.BigEndian.Uint32(head[24:]) && b == binary.BigEndian.Uint32(head[28:]) {
+		return head[16:24]
+	}
+	return head[walHead+8 : walHead+16]
 }
 
 // markCheck is TB_MARK_CHECK.

@@ -227,6 +227,38 @@ func TestAFlippedBitOfAWALLosesItsEndOrIsFound(t *testing.T) {
 	}
 }
 
+// After a restart of the WAL its head is synced before the first frame is written: those of
+// the old one that are still there lose nothing.
+func TestAWALThatHasJustBegunAnewIsNotTakenForDamaged(t *testing.T) {
+	t.Parallel()
+	r := testRand(t)
+	w, path := newStore(t)
+	fill(t, w, r, 1, 10, nil)
+	if _, err := w.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	old := readFiles(t, path)
+	content := contentOf(t, w)
+	fill(t, w, r, 11, 12, nil) // Begins anew.
+	f := readFiles(t, path)
+	for _, end := range []int{32, 32 + 24 + 4096, len(f.wal)} { // So much of it was written before the power went.
+		wal := bytes.Clone(old.wal)
+		copy(wal, f.wal[:end])
+		if bytes.Equal(old.wal[16:24], f.wal[16:24]) {
+			t.Fatal("the WAL did not begin anew")
+		}
+		path := files{f.main, wal, f.mark}.place(t)
+		again, s, err := openStore(path)
+		if err != nil {
+			t.Fatalf("%d bytes: %v", end, err)
+		}
+		if s.applied == 10 && contentOf(t, again) != content {
+			t.Errorf("%d bytes: another content", end)
+		}
+		again.close()
+	}
+}
+
 // pinReader opens a view that lasts as long as the test.
 func pinReader(t *testing.T, path string) {
 	c, err := openConn(path, readerConn)
@@ -244,8 +276,11 @@ func pinReader(t *testing.T, path string) {
 
 func flipWAL(t *testing.T, r *rand.Rand, f files, contents map[uint64][32]byte) {
 	shorter, refused := 0, 0
-	for range flips {
+	for i := range int64(flips) {
 		bit := r.Int64N(int64(len(f.wal)) * 8)
+		if i < 56*8/16 { // And each byte of the heads of the file and of the first frame.
+			bit = i*16 + r.Int64N(16)
+		}
 		flipBit(f.wal, bit)
 		path := f.place(t)
 		flipBit(f.wal, bit)
