@@ -39,7 +39,13 @@ func (p *patient) checkLeaders(context.Context) Check {
 	if len(p.status.Databases) == 0 {
 		return found(Warn, "tongban status", "no database is open yet")
 	}
-	return fine("all %d databases have one", len(p.status.Databases))
+	applications := 0
+	for _, d := range p.status.Databases {
+		if tenancy.IsApplication(d.Database) {
+			applications++
+		}
+	}
+	return fine("all %d databases have one, %d application databases among them", len(p.status.Databases), applications)
 }
 
 func (p *patient) checkReplicas(context.Context) Check {

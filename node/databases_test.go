@@ -203,3 +203,30 @@ func TestQueuedWritesAreCommittedWhenTheyAreAnswered(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestManyDatabasesAreMadeAtOnce(t *testing.T) {
+	c := nodetest.Division(t, 3, nodetest.Databases())
+	c.CreateTenant(0, "minzheng", "民政局")
+	admin := c.Admin(0)
+	defer admin.Close()
+	var out databases.Created
+	for _, n := range []int{60, 70} { // The first sixty are there the second time.
+		out = databases.Created{}
+		if err := admin.Post(t.Context(), "/databases", databases.NewDatabases{Tenant: "minzheng", Name: "load", Count: n, Key: true}, &out); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Databases) != n || len(out.Keys) != n {
+			t.Fatalf("%d databases, %d keys", len(out.Databases), len(out.Keys))
+		}
+	}
+	for _, k := range out.Keys[50:] {
+		p := program{t, strings.Replace(string(k.Database), "/", ".", 1), k.Secret}
+		c.Await("the database takes changes", func() bool { // Leaderships may still move.
+			status, _, text := p.call(c.DatabasesURL(0)+"/db/execute", `["CREATE TABLE IF NOT EXISTS t(v)", "INSERT INTO t VALUES (1)"]`)
+			return status == 200 && !strings.Contains(text, "error")
+		})
+	}
+	if err := admin.Post(t.Context(), "/databases", databases.NewDatabases{Tenant: "minzheng", Name: "load1"}, nil); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("made twice: %v", err)
+	}
+}

@@ -40,6 +40,7 @@ type Status struct {
 	Uptime      int64              `json:"uptime_seconds"`
 	Clock       time.Time          `json:"clock"`
 	Web         string             `json:"web"`
+	Programs    string             `json:"databases_url,omitempty"` // Of application databases; empty: no listener.
 	Peer        string             `json:"peer"`
 	Data        string             `json:"data"`
 	Certificate CertificateStatus  `json:"certificate"`
@@ -101,7 +102,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	now := n.now()
 	s := Status{
 		Node: n.cfg.Node, Division: n.site, Version: Version(), PID: os.Getpid(), Started: n.started,
-		Uptime: int64(now.Sub(n.started).Seconds()), Clock: now, Web: webURL(n.cfg), Peer: advertised(n.cfg.Peer), Data: n.cfg.Data,
+		Uptime: int64(now.Sub(n.started).Seconds()), Clock: now, Web: webURL(n.cfg), Programs: n.databasesURL(), Peer: advertised(n.cfg.Peer), Data: n.cfg.Data,
 		Certificate: CertificateStatus{NotAfter: n.keys.TLS().Leaf.NotAfter,
 			Days: int(n.keys.TLS().Leaf.NotAfter.Sub(now).Hours() / 24)},
 		Peers: []PeerStatus{}, Databases: []DatabaseStatus{}, Problems: []string{},

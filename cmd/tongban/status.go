@@ -10,6 +10,7 @@ import (
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/exit"
+	"tongban/tenancy"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -63,8 +64,28 @@ func (a *app) printStatus(s node.Status) {
 		t.print(a.out)
 		fmt.Fprintln(a.out)
 	}
+	a.printDatabases(s)
+	for _, p := range s.Problems {
+		fmt.Fprintln(a.out, a.paint(yellow, "! "+clean(p)))
+	}
+	if len(s.Problems) == 0 {
+		fmt.Fprintln(a.out, a.paint(green, "all is well"))
+	}
+}
+
+// printDatabases lists the databases of the services, and those application databases that
+// need a look; of the others it says how many there are.
+func (a *app) printDatabases(s node.Status) {
 	t := table{head: []string{"DATABASE", "ROLE", "LEADER", "APPLIED", "LAG", "VOTERS"}}
+	well, led := 0, 0
 	for _, d := range s.Databases {
+		if tenancy.IsApplication(d.Database) && d.Leader != "" && d.Err == "" {
+			well++
+			if d.Leader == s.Node {
+				led++
+			}
+			continue
+		}
 		leader, lag := string(d.Leader), "?"
 		if leader == "" {
 			leader = a.paint(red, "none")
@@ -75,13 +96,10 @@ func (a *app) printStatus(s node.Status) {
 		t.add(string(d.Database), d.Role, leader, strconv.FormatUint(uint64(d.Applied), 10), lag, fmt.Sprint(len(d.Voters)))
 	}
 	t.print(a.out)
+	if well > 0 {
+		fmt.Fprintf(a.out, "%d application databases are well, %d of them led here (tongban db list, tongban status --json)\n", well, led)
+	}
 	fmt.Fprintln(a.out)
-	for _, p := range s.Problems {
-		fmt.Fprintln(a.out, a.paint(yellow, "! "+clean(p)))
-	}
-	if len(s.Problems) == 0 {
-		fmt.Fprintln(a.out, a.paint(green, "all is well"))
-	}
 }
 
 // short writes a duration as people say it.

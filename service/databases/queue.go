@@ -2,7 +2,11 @@ package databases
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,15 +41,19 @@ type queue struct {
 	statements int
 }
 
+// runBatch executes requests.
+type runBatch func(db *replication.DB, batch []*queued) error
+
 // queued is one request.
 type queued struct {
-	list []replication.Statement
-	size int
-	done chan error // Nil: nobody waits. One value: nil once it is committed.
+	list          []replication.Statement
+	size          int
+	authorization string     // Of its client, should another node have to execute it.
+	done          chan error // Nil: nobody waits. One value: nil once it is committed.
 }
 
 // put adds a request and returns its sequence number; ErrOverloaded when too much waits.
-func (q *queues) put(db *replication.DB, one *queued, run func(db *replication.DB, list []replication.Statement) error) (int64, error) {
+func (q *queues) put(db *replication.DB, one *queued, run runBatch) (int64, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.all == nil {
@@ -67,17 +75,13 @@ func (q *queues) put(db *replication.DB, one *queued, run func(db *replication.D
 }
 
 // flush executes what waits, until nothing does.
-func (q *queues) flush(db *replication.DB, own *queue, run func(db *replication.DB, list []replication.Statement) error) {
+func (q *queues) flush(db *replication.DB, own *queue, run runBatch) {
 	for {
 		batch := q.take(db.ID(), own)
 		if batch == nil {
 			return
 		}
-		var list []replication.Statement
-		for _, one := range batch {
-			list = append(list, one.list...)
-		}
-		err := run(db, list)
+		err := run(db, batch)
 		for _, one := range batch {
 			if one.done != nil {
 				one.done <- err
@@ -124,7 +128,7 @@ func (s *Server) Close() { s.queues.work.Wait() }
 // enqueue puts the request into its database's queue, and answers: at once, or with ?wait
 // after the commit.
 func (c *call) enqueue(ctx context.Context, list []replication.Statement) error {
-	one := &queued{list: list, size: len(c.in)}
+	one := &queued{list: list, size: len(c.in), authorization: c.authorization}
 	if c.params.wait {
 		one.done = make(chan error, 1)
 	}
@@ -148,32 +152,97 @@ func (c *call) enqueue(ctx context.Context, list []replication.Statement) error 
 	return nil
 }
 
-// runQueued executes a list of queued statements, each on its own. A list that certainly was
-// not executed is tried again, here; one of which that is not known is not: it may have been.
-func (s *Server) runQueued(db *replication.DB, list []replication.Statement) error {
+// runQueued executes queued statements, each on its own. Those that certainly were not
+// executed are tried again, here or at the node that leads now; those of which that is not
+// known are not: they may have been.
+func (s *Server) runQueued(db *replication.DB, batch []*queued) error {
+	var list []replication.Statement
+	for _, one := range batch {
+		list = append(list, one.list...)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), queuePatience)
 	defer cancel()
 	for {
-		answers, _, err := db.Execute(ctx, replication.ListOptions{MaxTime: maxWrite}, list)
-		failed := 0
-		for i := range answers {
-			if answers[i].Err != nil {
-				failed++
+		err := s.runOnce(ctx, db, list, batch[0].authorization)
+		if err == nil {
+			return nil
+		}
+		again := errors.Is(err, replication.ErrOverloaded) || errors.Is(err, replication.ErrNotLeader)
+		if again {
+			select {
+			case <-time.After(queueAgain):
+				continue
+			case <-ctx.Done():
 			}
 		}
-		if failed > 0 && err == nil {
-			s.o.Log.Debug("queued statements failed", "database", db.ID(), "failed", failed, "of", len(list))
-		}
-		if err == nil || !errors.Is(err, replication.ErrOverloaded) {
-			if err != nil {
-				s.o.Log.Warn("queued statements were not executed, or it is not known", "database", db.ID(), "statements", len(list), "err", err)
-			}
-			return err
-		}
-		select {
-		case <-time.After(queueAgain):
-		case <-ctx.Done():
-			return err
+		s.o.Log.Warn("queued statements were not executed, or it is not known", "database", db.ID(), "statements", len(list), "err", err)
+		return err
+	}
+}
+
+// runOnce executes a list here, or at the leader.
+func (s *Server) runOnce(ctx context.Context, db *replication.DB, list []replication.Statement, authorization string) error {
+	leader, known := db.Leader()
+	if !db.IsLeader() && known && leader != s.o.Self {
+		return s.runThere(ctx, leader, list, authorization)
+	}
+	answers, _, err := db.Execute(ctx, replication.ListOptions{MaxTime: maxWrite}, list)
+	failed := 0
+	for i := range answers {
+		if answers[i].Err != nil {
+			failed++
 		}
 	}
+	if failed > 0 && err == nil {
+		s.o.Log.Debug("queued statements failed", "database", db.ID(), "failed", failed, "of", len(list))
+	}
+	return err
+}
+
+// runThere has another node execute a list.
+func (s *Server) runThere(ctx context.Context, leader replication.NodeID, list []replication.Statement, authorization string) error {
+	x := exchange{ctx: ctx, method: http.MethodPost, path: "/db/execute", query: "db_timeout=" + maxWrite.String(),
+		authorization: authorization, contentType: "application/json"}
+	c := call{buffers: &buffers{in: encodeStatements(nil, list)}, exchange: &x, server: s}
+	if err := c.forward(ctx, leader); err != nil {
+		return err
+	}
+	if x.reply.status != http.StatusOK {
+		return fmt.Errorf("node %s answers %d: %s", leader, x.reply.status, x.reply.body)
+	}
+	return nil
+}
+
+// encodeStatements writes statements as decode reads them.
+func encodeStatements(b []byte, list []replication.Statement) []byte {
+	b = append(b, '[')
+	for i, s := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(append(b, '['), s.SQL)
+		for _, a := range s.Args {
+			b = append(b, ',')
+			if n, ok := a.(replication.Named); ok {
+				b = append(appendText(append(b, '{'), n.Name), ':')
+				b = append(appendArgument(b, n.Value), '}')
+				continue
+			}
+			b = appendArgument(b, a)
+		}
+		b = append(b, ']')
+	}
+	return append(b, ']')
+}
+
+func appendArgument(b []byte, a any) []byte {
+	switch v := a.(type) {
+	case []byte:
+		return append(hex.AppendEncode(append(b, `"x'`...), v), `'"`...)
+	case bool:
+		return strconv.AppendBool(b, v)
+	case float64:
+		return strconv.AppendFloat(b, v, 'e', -1, 64) // With an exponent: it stays a float.
+	}
+	return form{}.appendValue(b, a, plain)
 }
