@@ -95,10 +95,14 @@ func (n *Node) serveSQL(rw http.ResponseWriter, r *http.Request) {
 // neighbours are the other nodes, as databases.Neighbours.
 type neighbours struct{ *Node }
 
-// Up implements databases.Neighbours.
+// Up implements databases.Neighbours: what the detector of nodes says.
 func (n neighbours) Up(id replication.NodeID) bool {
-	_, up := n.engine.PeerHello(id)
-	return up
+	for _, p := range n.engine.Peers() {
+		if p.Node == id {
+			return p.Up
+		}
+	}
+	return false
 }
 
 // Unreached implements databases.Neighbours.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 
 	"tongban/node/exit"
 	"tongban/node/trust"
@@ -30,8 +31,10 @@ func (n *Node) webTLS() (*tls.Config, error) {
 // webNames are the names under which people reach this node.
 func (n *Node) webNames() []string {
 	names := []string{"localhost"}
-	if host, _, err := net.SplitHostPort(n.cfg.Web.Listen); err == nil {
-		names = append(names, host)
+	for _, address := range []string{n.cfg.Web.Listen, n.cfg.Databases.Listen, n.cfg.Databases.Advertise} {
+		if host, _, err := net.SplitHostPort(address); err == nil && !slices.Contains(names, host) {
+			names = append(names, host)
+		}
 	}
 	if u, err := url.Parse(n.cfg.Web.URL); err == nil && u.Hostname() != "" {
 		names = append(names, u.Hostname())

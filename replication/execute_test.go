@@ -207,3 +207,25 @@ func TestAQueryShowsTheColumnsOfTheNewestSchema(t *testing.T) {
 		t.Errorf("%v %v %v", c, ty, v)
 	}
 }
+
+func TestAListHasTheTimeAndChanceOfItsEntry(t *testing.T) {
+	t.Parallel()
+	nodes := replicationtest.Cluster(t, 3)
+	db := nodes.DB(nodes.Leader())
+	exec(t, db, executeTables...)
+	answers, _, err := db.Execute(ctx, replication.ListOptions{}, list(`INSERT INTO t VALUES (random())`, `SELECT random()`,
+		`INSERT OR ROLLBACK INTO t VALUES ('old')`, `INSERT INTO t VALUES ('old')`, `INSERT INTO t VALUES (hex(randomblob(8))) RETURNING v`,
+		`INSERT INTO t VALUES (strftime('%J', 'now'))`, `INSERT INTO child VALUES (9)`, `INSERT INTO t VALUES (random()), (random())`))
+	for i, failed := range []bool{false, false, true, true, false, false, true, false} {
+		if err != nil || (answers[i].Err != nil) != failed {
+			t.Fatalf("%v, statement %d: %v", err, i, answers[i].Err)
+		}
+	}
+	var v string
+	if err := db.View(ctx, replication.Local, func(view *replication.View) error {
+		return view.QueryRow(`SELECT v FROM t WHERE v = ?`, answers[4].Rows[0][0]).Scan(&v)
+	}); err != nil {
+		t.Errorf("what RETURNING showed is not in the table: %v", err)
+	}
+	nodes.Settle()
+}
