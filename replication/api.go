@@ -71,11 +71,14 @@ type Options struct {
 	Log   *slog.Logger     // slog.Default().
 	Now   func() time.Time // time.Now. The only clock that replicated state sees.
 
-	HeartbeatTimeout time.Duration // 1 s. Without a heartbeat for so long: an election.
-	MaxClosure       time.Duration // 100 ms: the longest that one closure may run.
-	MaxBatch         int           // 1,024 closures a raft entry.
-	MaxBatchBytes    int           // 1 MiB a raft entry.
-	MaxQueue         int           // 4,096 closures waiting per database.
+	HeartbeatTimeout time.Duration // 1 s. A node that is silent for so long is down.
+	// BalanceAfter is how long a node must have been up until the databases whose home it is
+	// are handed to it. 30 s; negative: never.
+	BalanceAfter  time.Duration
+	MaxClosure    time.Duration // 100 ms: the longest that one closure may run.
+	MaxBatch      int           // 1,024 closures a raft entry.
+	MaxBatchBytes int           // 1 MiB a raft entry.
+	MaxQueue      int           // 4,096 closures waiting per database.
 
 	mutants mutants // Tests of the tests.
 	hooks   hooks

@@ -45,12 +45,13 @@ type DB struct {
 	readers pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
-	handing     sync.Mutex    // Held by a hand-over.
-	paused      atomic.Bool   // By a hand-over: nothing is evaluated.
-	disowned    atomic.Uint64 // The term whose leader has said that it does not lead.
-	quorum      chan struct{} // Holds one token when the quorum may have changed.
-	givenAway   atomic.Int64  // When that was tried for want of room, ns since 1970.
-	applied     watch         // Of state.applied, after the commit.
+	handing     sync.Mutex                // Held by a hand-over.
+	paused      atomic.Bool               // By a hand-over: nothing is evaluated.
+	fresh       atomic.Pointer[time.Time] // When the replica was last known to have everything.
+	disowned    atomic.Uint64             // The term whose leader has said that it does not lead.
+	quorum      chan struct{}             // Holds one token when the quorum may have changed.
+	givenAway   atomic.Int64              // When that was tried for want of room, ns since 1970.
+	applied     watch                     // Of state.applied, after the commit.
 	wal         wal
 
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.

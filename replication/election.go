@@ -86,6 +86,12 @@ func (l *elections) resign() {
 	l.resigned = true
 }
 
+func (l *elections) hasResigned() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resigned
+}
+
 func (l *elections) nudge() {
 	select {
 	case l.wake <- struct{}{}:

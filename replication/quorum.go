@@ -132,6 +132,7 @@ func (e *Engine) detect() {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	e.watchers.Go(func() { e.elections.run(ctx) })
+	e.watchers.Go(func() { e.balance(ctx) })
 	e.watchers.Go(func() { <-e.closing; cancel() })
 }
 

@@ -50,7 +50,7 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 		select {
 		case leads = <-notices:
 			// Also before a new leadership: a loss may have gone unnoticed between two.
-			db.tenure.end(cancel)
+			db.endTenure(cancel)
 			if leads {
 				term = g.raft.CurrentTerm()
 			} else {
@@ -63,7 +63,7 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 			was := quorum
 			if quorum = db.hasQuorum(); leads && was && !quorum {
 				db.log.Warn("no majority of the nodes is there; writes are refused until it is back")
-				db.tenure.end(cancel)
+				db.endTenure(cancel)
 				g.life.cut(false)
 				db.release(term, lapsed, 0)
 			}
@@ -87,6 +87,14 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 			go db.lead(ctx, g, done)
 		}
 	}
+}
+
+// endTenure ends the tenure, if there is one, and notes until when its reads were fresh.
+func (db *DB) endTenure(cancel context.CancelFunc) {
+	if term := db.tenure.term(); term != 0 {
+		db.wasFresh(db.lastFresh(term))
+	}
+	db.tenure.end(cancel)
 }
 
 const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.

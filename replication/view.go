@@ -13,6 +13,7 @@ import (
 // View is one read snapshot. It must not be used after its function has returned, and by
 // one goroutine at a time.
 type View struct {
+	db      *DB
 	ctx     context.Context
 	c       *conn
 	pool    *pool
@@ -205,7 +206,7 @@ func (db *DB) read(ctx context.Context, fn func(v *View) error) error {
 	if err != nil {
 		return err
 	}
-	v := &View{ctx: ctx, c: c, pool: &db.readers, now: db.engine.opts.Now().UTC().Truncate(time.Microsecond), open: map[*Rows]struct{}{}}
+	v := &View{db: db, ctx: ctx, c: c, pool: &db.readers, now: db.engine.opts.Now().UTC().Truncate(time.Microsecond), open: map[*Rows]struct{}{}}
 	c.setTime(v.now.UnixMicro())
 	ended, fired := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
