@@ -80,8 +80,9 @@ type Options struct {
 	MaxBatchBytes int           // 1 MiB a raft entry.
 	MaxQueue      int           // 4,096 closures waiting per database.
 
-	mutants mutants // Tests of the tests.
-	hooks   hooks
+	mutants    mutants // Tests of the tests.
+	hooks      hooks
+	compaction compaction
 }
 
 // DBOptions say how one database is opened.

@@ -178,14 +178,17 @@ func (l *ledger) checkList(v *replication.View) error {
 }
 
 // TestAttack moves the leadership, cuts nodes off, and crashes them, with their WALs cut
-// short, while counters are incremented.
+// short, while counters are incremented and the logs are cut all the time.
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("not run: it is 8 s of load; go test without -short")
 	}
 	r := attackSeed(t)
-	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.HeartbeatTimeout = attackHeartbeat })
+	c := replicationtest.Cluster(t, 3, func(o *replication.Options) {
+		o.HeartbeatTimeout = attackHeartbeat
+		replication.Compact(o, 1+r.Uint64N(30), 8+r.Uint64N(30))
+	})
 	exec(t, c.DB(c.Leader()), counterSchema...)
 	l := &ledger{}
 	stop := make(chan struct{})
@@ -209,6 +212,11 @@ func TestAttack(t *testing.T) {
 	}
 	if l.acknowledged.Load() < 100 {
 		t.Errorf("this was no attack")
+	}
+	for name, db := range c.DBs() {
+		if first, last := replication.LogBounds(t, db); first < 10 {
+			t.Errorf("the log of %s, %d to %d, was never cut", name, first, last)
+		}
 	}
 }
 

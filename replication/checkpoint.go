@@ -2,8 +2,10 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +24,12 @@ const (
 	restartWAL        = 8192                   // From here on it must begin anew: 32 MiB.
 	walSizeLimit      = 2 * restartWAL * 4_096 // Bytes that its file keeps when it does.
 
-	checkpointTime = 5 * time.Second // A checkpoint may take so long to get a connection.
+)
+
+// Between two passes that a view has held up.
+const (
+	writeBackWait    = 2 * time.Millisecond
+	maxWriteBackWait = 100 * time.Millisecond
 )
 
 // wal is what the writer knows of its WAL. restart does not change; the rest but long is
@@ -61,7 +68,10 @@ func (c *checkpointer) run() {
 	for {
 		select {
 		case db := <-c.jobs:
-			if err := db.machine(db.checkpoint()); err != nil && db.failure() == nil {
+			db.passes.mu.Lock()
+			_, _, err := db.pass()
+			db.passes.mu.Unlock()
+			if err != nil && db.interrupted() == nil && db.failure() == nil {
 				c.log.Warn("checkpoint a database", "database", string(db.id), "err", err)
 			}
 		case <-c.stop:
@@ -76,6 +86,124 @@ func (c *checkpointer) close() {
 	c.done.Wait()
 }
 
+// passes are the checkpoints of one database: one at a time, on a connection of their own,
+// for the readers' may all be in use. Lock order: passes.mu, then DB.mu.
+type passes struct {
+	mu sync.Mutex
+	c  *conn
+	// main is the database file, to copy and to sync it. It is closed after all of SQLite's
+	// connections: closing it drops SQLite's locks on the file, which keep other programs
+	// from taking the WAL away.
+	main *os.File
+}
+
+// close closes the pass's connection. The caller holds mu; the writer and the readers are
+// closed already.
+func (p *passes) close() error {
+	var err error
+	if p.c != nil {
+		err = p.c.close()
+		p.c = nil
+	}
+	if p.main != nil {
+		err = errors.Join(err, p.main.Close())
+		p.main = nil
+	}
+	return err
+}
+
+// pass makes one checkpoint beside the writer. Of the pages that the WAL held when it began
+// it has written back those up to back: the main file is the database as of that commit.
+// Less than all: a reader needs the rest kept apart. The caller holds passes.mu.
+func (db *DB) pass() (all, back int, err error) {
+	p := &db.passes
+	if err := db.interrupted(); err != nil {
+		return 0, 0, err
+	}
+	if p.c == nil {
+		if p.c, err = openConn(db.path, readerConn); err != nil {
+			return 0, 0, err
+		}
+		if db.solo {
+			if _, err := p.c.exec("PRAGMA synchronous=OFF"); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	if p.main == nil {
+		if p.main, err = os.Open(db.path); err != nil {
+			return 0, 0, err
+		}
+	}
+	all, back, err = p.c.checkpoint()
+	if all >= db.wal.restart {
+		db.wal.long.Store(true)
+	}
+	return all, back, db.machine(err)
+}
+
+// interrupted says why no checkpoint and no copy may go on: the files are being closed or
+// replaced, or an fsync has failed.
+func (db *DB) interrupted() error {
+	select {
+	case <-db.engine.gone:
+		return ErrDisk
+	default:
+	}
+	if db.closed.Load() {
+		return ErrClosed
+	}
+	if db.installs.Load() > 0 {
+		return ErrReplaced
+	}
+	return nil
+}
+
+// writeBack returns with passes.mu locked, once the main file has all that was committed
+// before the call; with an error it is not locked. It waits for the views that began
+// before. The main file need not be durable then.
+func (db *DB) writeBack(ctx context.Context) error {
+	goal := -1
+	for wait := writeBackWait; ; wait = min(2*wait, maxWriteBackWait) {
+		db.passes.mu.Lock()
+		all, back, err := db.pass()
+		if err == nil && goal < 0 {
+			goal = all
+		}
+		// A shorter WAL has begun anew, which it does only when all of it was written back.
+		if err == nil && (back >= goal || all < goal) {
+			return nil
+		}
+		db.passes.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("write the WAL of %s back, beside views that have lasted since before: %w", db.id, ctx.Err())
+		case <-db.stopping:
+			return ErrClosed
+		}
+	}
+}
+
+// makeDurable returns once all that was committed before the call is in the main file and
+// on the disk.
+func (db *DB) makeDurable(ctx context.Context) error {
+	if err := db.writeBack(ctx); err != nil {
+		return err
+	}
+	defer db.passes.mu.Unlock()
+	// SQLite syncs the file only when nothing was committed while it wrote back.
+	if err := db.passes.main.Sync(); err != nil {
+		err = fmt.Errorf("%w: sync %s: %w", ErrDisk, db.path, err)
+		db.engine.lose(err) // The next sync would succeed, without what this one has lost.
+		return err
+	}
+	return nil
+}
+
 // keepWALShort follows a commit. The caller holds mu.
 func (db *DB) keepWALShort() {
 	pages := db.w.walFrames()
@@ -87,35 +215,24 @@ func (db *DB) keepWALShort() {
 		db.wal.commits, db.wal.seen = 0, pages
 		db.engine.checkpoints.add(db)
 	}
-	if db.wal.long.Swap(false) && pages >= db.wal.restart {
-		if _, err := db.w.checkpoint(); db.machine(err) != nil {
+	if db.wal.long.Load() && pages >= db.wal.restart && db.passes.mu.TryLock() { // Not while the file is copied.
+		defer db.passes.mu.Unlock()
+		db.wal.long.Store(false)
+		if _, _, err := db.w.checkpoint(); db.machine(err) != nil {
 			db.log.Warn("checkpoint a database between two transactions", "err", err)
 		}
 	}
 }
 
-// checkpoint makes one pass beside the writer.
-func (db *DB) checkpoint() error {
-	ctx, cancel := context.WithTimeout(context.Background(), checkpointTime)
-	defer cancel()
-	c, err := db.readers.get(ctx)
-	if err != nil {
-		return err
+// checkpoint writes back what no reader still needs to be kept apart: back of the all pages
+// that the WAL holds.
+func (c *conn) checkpoint() (all, back int, err error) {
+	var busy, pages, written int64
+	if err := c.one("PRAGMA wal_checkpoint(PASSIVE)", &busy, &pages, &written); err != nil {
+		return 0, 0, fmt.Errorf("checkpoint: %w", err)
 	}
-	defer db.readers.put(c)
-	pages, err := c.checkpoint()
-	if pages >= db.wal.restart {
-		db.wal.long.Store(true)
+	if busy != 0 || pages < 0 { // Not beside passes.mu, but for another program.
+		return 0, 0, fmt.Errorf("checkpoint: %w", &sqlError{code: codeBusy, text: "another program makes one"})
 	}
-	return err
-}
-
-// checkpoint writes back what no reader still needs to be kept apart, and returns the
-// pages that the WAL holds.
-func (c *conn) checkpoint() (pages int, err error) {
-	var busy, all, back int64
-	if err := c.one("PRAGMA wal_checkpoint(PASSIVE)", &busy, &all, &back); err != nil {
-		return 0, fmt.Errorf("checkpoint: %w", err)
-	}
-	return int(all), nil
+	return int(pages), int(written), nil
 }

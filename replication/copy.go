@@ -2,71 +2,116 @@ package replication
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-
-	"github.com/mattn/go-sqlite3"
+	"syscall"
 )
 
-const backupPages = 4096 // Pages (16 MiB) copied between two looks at the context.
+const (
+	copyChunk = 16 << 20 // Bytes copied between two looks at whether to go on.
+
+	// writeBehindBytes are on their way to the disk at a time while a file is written that
+	// will be synced: an fsync of all of it at its end would hold up everybody else's, those
+	// of the raft log too.
+	writeBehindBytes = 8 << 20
+)
 
 // Backup writes a consistent copy of this replica's file to path, which must not exist,
-// while the database serves. The copy is made page by page, so that every rowid stays; it
-// holds replication_state, and opens with OpenFile. The index is that of the copy.
+// while the database serves. It is byte for byte the file as of a commit, so that every
+// rowid stays; it holds replication_state, and opens with OpenFile. All that was committed
+// before the call is in it; the index is that of the copy.
+//
+// Writers go on meanwhile. It waits for the views that began before it: called within
+// a view it waits until ctx ends.
 func (db *DB) Backup(ctx context.Context, path string) (Index, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("back up %s: %w", db.id, err)
 	}
-	f.Close()
-	var at Index
-	err = db.read(ctx, func(v *View) error { // Pins a committed state.
-		at = v.applied
-		return v.c.copyFile(path, func() error {
-			if db.closed.Load() { // Before the stop waits for the views' end.
-				return ErrClosed
-			}
-			return v.usable()
-		})
-	})
-	if err == nil {
-		err = errors.Join(syncFile(path), syncDir(filepath.Dir(path)))
+	err = db.copyTo(ctx, f, true)
+	if !db.solo {
+		err = errors.Join(err, f.Sync())
+	}
+	var in state
+	if err = errors.Join(err, f.Close()); err == nil {
+		in, err = stateOf(path)
+	}
+	if err == nil && !db.solo {
+		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("back up %s: %w", db.id, err), removeAll(path, path+"-wal", path+"-shm", path+"-journal"))
+		return 0, errors.Join(fmt.Errorf("back up %s: %w", db.id, err), removeAll(path))
 	}
-	return at, nil
+	return Index(in.applied), nil
 }
 
-// copyFile copies the state that c's transaction reads into the file at path. check is
-// asked now and then whether to go on.
-func (c *conn) copyFile(path string, check func() error) error {
-	opened, err := (&sqlite3.SQLiteDriver{}).Open("file:" + escapePath(path) + "?vfs=tongban&_mutex=no&_journal_mode=OFF&_synchronous=OFF")
+// copyLive returns an open copy of the file without a name, as of a commit that is not
+// before the call, and what its row says.
+func (db *DB) copyLive(ctx context.Context) (*os.File, state, error) {
+	f, err := os.CreateTemp(db.dir(), filePrefix+"*"+copySuffix)
+	if err != nil {
+		return nil, state{}, err
+	}
+	var in state
+	if err = db.copyTo(ctx, f, false); err == nil {
+		in, err = stateOf(f.Name())
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
+		return nil, state{}, errors.Join(err, f.Close())
+	}
+	return f, in, nil
+}
+
+// copyTo copies the main file into f while no checkpoint changes it: it is the database as
+// of some commit then, whatever the writer adds to the WAL. kept: f will be synced.
+func (db *DB) copyTo(ctx context.Context, f *os.File, kept bool) error {
+	if err := db.writeBack(ctx); err != nil {
+		return err
+	}
+	defer db.passes.mu.Unlock()
+	from := db.passes.main
+	info, err := from.Stat()
 	if err != nil {
 		return err
 	}
-	dest := opened.(*sqlite3.SQLiteConn)
-	defer dest.Close()
-	expectSums(dest, c.sums())
-	c.copied(true)
-	defer c.copied(false)
-	b, err := dest.Backup("main", c.raw, "main")
-	if err != nil {
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	for done := false; !done; {
-		if err := check(); err != nil {
-			return errors.Join(err, b.Finish())
+	var synced int64
+	for at := int64(0); at < info.Size(); {
+		if err := errors.Join(ctx.Err(), db.interrupted()); err != nil {
+			return err
 		}
-		if done, err = b.Step(backupPages); err != nil {
-			return errors.Join(err, b.Finish())
+		n, err := io.CopyN(f, from, min(copyChunk, info.Size()-at)) // copy_file_range.
+		if at += n; err != nil {
+			return err
+		}
+		if kept && !db.solo {
+			synced = writeBehind(f, synced, at)
 		}
 	}
-	return b.Finish()
+	return nil
+}
+
+// writeBehind sends what was written to f to the disk as soon as there is enough of it,
+// and waits for what it sent before. It returns how far it has got. The sync at the end
+// tells what went wrong.
+func writeBehind(f *os.File, synced, written int64) int64 {
+	const start, wait = 2, 1 // SYNC_FILE_RANGE_WRITE, SYNC_FILE_RANGE_WAIT_BEFORE.
+	fd := int(f.Fd())
+	for ; written-synced >= writeBehindBytes; synced += writeBehindBytes {
+		_ = syscall.SyncFileRange(fd, synced, writeBehindBytes, start)
+		if before := synced - writeBehindBytes; before >= 0 {
+			_ = syscall.SyncFileRange(fd, before, writeBehindBytes, wait)
+		}
+	}
+	return synced
 }
 
 func syncFile(path string) error {
@@ -77,66 +122,40 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// install replaces the replica's file by the copy that r streams: 8 bytes of length,
-// big-endian, then the file. See finishInstall for what a crash leaves.
-func (db *DB) install(r io.Reader) error {
-	if err := receive(db.path, r); err != nil {
-		return errors.Join(err, removeAll(db.path+partSuffix))
+// stateOf reads the row in a closed file.
+func stateOf(path string) (state, error) {
+	c, err := openConn(path, copyConn)
+	if err != nil {
+		return state{}, err
 	}
+	s, err := c.readState()
+	return s, errors.Join(err, c.close())
+}
+
+// install makes the received file that waits the replica's.
+func (db *DB) install(s *snapshotStore) error {
 	db.running.interrupt()
+	db.passes.mu.Lock() // No copy and no checkpoint of the old file.
+	defer db.passes.mu.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
 	db.readers.drain()
 	defer db.readers.resume()
-	err := db.w.close()
+	err := errors.Join(db.w.close(), db.passes.close())
 	var w *conn
-	var s state
+	var in state
 	if err == nil {
-		w, s, err = openStore(db.path) // Its finishInstall makes the swap.
+		w, in, err = openStore(db.path) // Its finishInstall makes the swap.
 	}
 	if err != nil { // Without a connection it can do nothing more.
 		err = fmt.Errorf("open the installed copy: %w", err)
 		db.fail(err)
 		return err
 	}
-	db.w, db.state = w, s
-	db.applied.set(s.applied)
+	s.installed()
+	db.w, db.state = w, in
+	db.wal.seen = 0
+	db.applied.set(in.applied)
 	return nil
-}
-
-// receive writes the stream to <path>.new, whole and durable, or not at all.
-func receive(path string, r io.Reader) error {
-	var size uint64
-	if err := binary.Read(r, binary.BigEndian, &size); err != nil {
-		return fmt.Errorf("read the length: %w", err)
-	}
-	f, err := os.OpenFile(path+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(f, io.LimitReader(r, int64(size)))
-	if err == nil && uint64(n) != size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := looksWhole(path + partSuffix); err != nil { // The file that is there stays.
-		return fmt.Errorf("the received copy cannot be used: %w", err)
-	}
-	if err := os.Rename(path+partSuffix, path+newSuffix); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// looksWhole opens a received copy and reads its applied index.
-func looksWhole(path string) error {
-	c, err := openConn(path, copyConn)
-	if err != nil {
-		return err
-	}
-	_, err = c.readState()
-	return errors.Join(err, c.close())
 }

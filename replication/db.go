@@ -53,6 +53,10 @@ type DB struct {
 	givenAway   atomic.Int64              // When that was tried for want of room, ns since 1970.
 	applied     watch                     // Of state.applied, after the commit.
 	wal         wal
+	passes      passes
+	grown       grown
+	snapping    sync.Mutex   // Held while raft takes a snapshot or receives one.
+	installs    atomic.Int32 // A received file is awaited or installed: nothing may read the old one.
 
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.
 	queue    queue
@@ -68,6 +72,7 @@ type hooks struct {
 	beforePropose func()
 	beforeVerify  func()
 	logFS         vfs.FS // Of the log store; nil: the machine's.
+	onSkip        func(index uint64)
 }
 
 // ID is the database's name.
@@ -216,10 +221,12 @@ func (db *DB) stop() error {
 	err := db.shutdown()
 	db.tasks.Wait()
 	db.readers.shut()
+	db.passes.mu.Lock()
+	defer db.passes.mu.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
-	return errors.Join(err, db.w.close())
+	return errors.Join(err, db.w.close(), db.passes.close())
 }
 
 // shutdown ends the group that runs and waits for it.

@@ -32,7 +32,8 @@ type Engine struct {
 	checkpoints *checkpointer
 	elections   *elections
 	hints       *hints
-	process     [8]byte // Random: makes this process's proposals its own.
+	compactor   *compactor // Solo has none.
+	process     [8]byte    // Random: makes this process's proposals its own.
 	proposals   atomic.Uint64
 	closing     chan struct{}  // Closed by stop: the watchers end.
 	watchers    sync.WaitGroup // Of the disk.
@@ -70,6 +71,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBatch = cmp.Or(o.MaxBatch, 1024)
 	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 1<<20)
 	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)
+	o.compaction = o.compaction.withDefaults()
 	dir, err := filepath.Abs(o.Dir)
 	o.Dir = dir
 	return o, err
@@ -102,7 +104,7 @@ func Open(opts Options) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log),
+		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log), compactor: newCompactor(opts.Log),
 		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
 		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
 		closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
@@ -173,6 +175,7 @@ func (e *Engine) stop() error {
 	close(e.closing)
 	e.watchers.Wait()
 	e.checkpoints.close()
+	e.compactor.close()
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)
 }

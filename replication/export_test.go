@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/mattn/go-sqlite3"
+	"github.com/hashicorp/raft"
 )
 
 // Waiting is the number of updates in the queue whose callers wait.
@@ -41,12 +42,13 @@ func (q *queue) count(state int32) int {
 }
 
 // PowerCut copies the SQLite files of a replica as they are now; after its stop, lose puts
-// them back with the end of the WAL missing, as a power cut may leave them.
+// them back with the end of the WAL missing, as a power cut may leave them; without r all
+// that is not synced is missing.
 func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
-	db.mu.Lock() // No commit,
+	db.passes.mu.Lock() // No checkpoint,
+	defer db.passes.mu.Unlock()
+	db.mu.Lock() // and no commit.
 	defer db.mu.Unlock()
-	db.readers.drain() // and no checkpoint.
-	defer db.readers.resume()
 	files := map[string][]byte{}
 	for _, suffix := range []string{"", "-wal", "-wal-mark"} {
 		b, err := os.ReadFile(db.path + suffix)
@@ -59,7 +61,11 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 	return func(r *rand.Rand) {
 		wal := db.path + "-wal"
 		if n := len(files[wal]); n > 0 {
-			files[wal] = files[wal][:min(n, durable+r.IntN(max(1, n-durable)))]
+			kept := durable
+			if r != nil {
+				kept += r.IntN(max(1, n-durable))
+			}
+			files[wal] = files[wal][:min(n, kept)]
 		}
 		if err := removeAll(db.path + "-shm"); err != nil {
 			t.Fatal(err)
@@ -163,7 +169,42 @@ func Direct(t testing.TB, db *DB, sql string) {
 }
 
 // Install is what a follower does with a received copy.
-func Install(db *DB, r io.Reader) error { return db.install(r) }
+func Install(db *DB, r io.Reader) error {
+	s := db.group.Load().snapshots
+	p, _ := s.latest()
+	sink, err := s.Create(1, max(p.Index, uint64(db.Applied()))+100, db.raft().CurrentTerm(), raft.Configuration{}, 1, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(sink, r); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	if err := sink.Close(); err != nil {
+		return err
+	}
+	return (&fsm{db}).Restore(io.NopCloser(strings.NewReader("")))
+}
+
+// Compact makes the engine cut its logs whenever they have grown by some entries, and keep
+// trailing ones before.
+func Compact(o *Options, entries, trailing uint64) {
+	o.compaction = compaction{entries: entries, bytes: snapshotBytes, trailing: trailing, held: heldBytes, retry: 20 * time.Millisecond}
+}
+
+// Snapshot cuts the log now.
+func Snapshot(db *DB) error { return db.snapshot() }
+
+// OnSkip makes f hear of each entry that is in the file already.
+func OnSkip(o *Options, f func(index uint64)) { o.hooks.onSkip = f }
+
+// LogBounds are the first and the last entry in the log of a replica.
+func LogBounds(t testing.TB, db *DB) (first, last uint64) {
+	first, last, err := db.entries().bounds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first, last
+}
 
 // SampleEntry is an encoded entry with every kind of value.
 func SampleEntry() []byte {

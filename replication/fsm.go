@@ -42,6 +42,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			db.cannotApply(err)
 		}
 	}
+	db.grow(logs)
 	return make([]any, len(logs))
 }
 
@@ -81,6 +82,9 @@ func (a *applying) take(l *raft.Log) error {
 		// that of the same database before it was restored from a backup, perhaps.
 		if l.Term > a.state.term || l.Index == a.state.applied && l.Term != a.state.term {
 			return fmt.Errorf("%w: its file has the entry in term %d, the log in term %d", errDiverged, a.state.term, l.Term)
+		}
+		if a.db.hooks.onSkip != nil {
+			a.db.hooks.onSkip(l.Index)
 		}
 		return nil
 	}
@@ -208,16 +212,14 @@ func (db *DB) execute(e entry) error {
 	return err
 }
 
-// Snapshot is not used: the log is kept whole, and the file is its own snapshot.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	return nil, errors.New("replication: the log is not compacted yet")
-}
-
-// Restore replaces the replica's file by the received one (see install).
+// Restore makes the received file, which waits beside the replica's, the replica's. raft's
+// stream of it is empty: the file need not be copied.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	if err := f.db.install(r); err != nil {
-		return fmt.Errorf("install a copy of %s: %w", f.db.id, err)
+	db := f.db
+	<-db.opened
+	if err := db.install(db.group.Load().snapshots); err != nil {
+		return fmt.Errorf("install a copy of %s: %w", db.id, err)
 	}
 	return nil
 }

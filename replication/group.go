@@ -12,7 +12,7 @@ import (
 type group struct {
 	raft      *raft.Raft
 	progress  *progress
-	snapshots raft.SnapshotStore
+	snapshots *snapshotStore
 	life      lifeline // Of what waits for raft's answers.
 	halt      sync.Once
 	halted    chan struct{} // Closed when all of raft's goroutines have ended.

@@ -16,4 +16,5 @@ const (
 	leadershipOfReads safeguard = "mutant:reads-without-leadership"
 	synchronousNormal safeguard = "mutant:synchronous-off"
 	noSecondFsync     safeguard = "mutant:retry-a-failed-fsync"
+	checkpointFirst   safeguard = "mutant:truncate-the-log-too-far"
 )

@@ -41,6 +41,7 @@ var Mutants = []Mutant{
 	{leadershipOfReads.name(), InSimulation, "serves Leader and Linearizable reads without asking anybody"},
 	{synchronousNormal.name(), InPowerCut, "lets SQLite sync nothing (synchronous=OFF)"},
 	{noSecondFsync.name(), InStory, "syncs the log once more after a failed fsync, and takes a success for one"},
+	{checkpointFirst.name(), InStory, "cuts the log before a checkpoint has made durable what it held"},
 }
 
 func (s safeguard) name() string { return strings.TrimPrefix(string(s), "mutant:") }

@@ -20,15 +20,16 @@ const raftTimeout = 10 * time.Minute
 
 const never = 100 * 365 * 24 * time.Hour // For raft's timers that must not fire.
 
-// raftConfig is how every group runs: elections from outside, no snapshots of its own,
-// the log kept whole.
+// raftConfig is how every group runs: elections from outside, no snapshots of its own
+// accord.
 func (e *Engine) raftConfig(db *DB, notices chan<- bool) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(e.opts.Node)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = raftTimeout, raftTimeout, raftTimeout
 	c.CommitTimeout = raftTimeout / 2
 	c.MaxAppendEntries = 256
-	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = never, math.MaxUint64, math.MaxUint64
+	c.SnapshotInterval, c.SnapshotThreshold = never, math.MaxUint64 // See compactor.
+	c.TrailingLogs = e.opts.compaction.trailing
 	c.NoSnapshotRestoreOnStart = true // The file is the state; see openDB.
 	c.ShutdownOnRemove = false
 	c.NotifyCh = notices
@@ -88,7 +89,9 @@ func (e *Engine) startRaft(db *DB, o DBOptions) error {
 		return err
 	}
 	db.logs = store
-	g := &group{snapshots: snapshots, progress: newProgress(e.transport.group(db.id)), halted: make(chan struct{})}
+	transport := e.transport.group(db.id)
+	transport.onInstall(db.receiving)
+	g := &group{snapshots: snapshots, progress: newProgress(transport), halted: make(chan struct{})}
 	notices := make(chan bool)
 	config := e.raftConfig(db, notices)
 	if err := db.prepareGroup(config, store, g, o.Voters); err != nil {
@@ -121,42 +124,31 @@ func (db *DB) prepareGroup(config *raft.Config, log *groupLog, g *group, voters 
 		}
 		return db.found(config, log, g, voters)
 	}
-	base, err := db.finishSnapshot(g.snapshots)
-	if err != nil {
-		return err
-	}
+	return db.wantWhole(log, g.snapshots)
+}
+
+// wantWhole refuses a file and a log between which something is missing.
+func (db *DB) wantWhole(log *groupLog, snapshots *snapshotStore) error {
+	p, _ := snapshots.latest()
 	last, err := log.LastIndex()
 	if err != nil {
 		return err
 	}
-	if db.state.applied > max(last, base) {
+	if db.state.applied > max(last, p.Index) {
 		return fmt.Errorf("%s holds index %d, but the log ends at %d: the log has lost its end; rebuild this replica from the others", db.path, db.state.applied, last)
 	}
+	if db.state.applied < p.Applied {
+		return fmt.Errorf("%s holds index %d, but its snapshot held %d, and the log begins after that: the file has lost its end; rebuild this replica from the others", db.path, db.state.applied, p.Applied)
+	}
+	if last <= p.Index {
+		return nil
+	}
+	if err := log.GetLog(p.Index+1, new(raft.Log)); errors.Is(err, raft.ErrLogNotFound) {
+		return fmt.Errorf("the log of %s has no entry %d, which follows its snapshot: the log has lost its beginning; rebuild this replica from the others", db.id, p.Index+1)
+	} else if err != nil {
+		return err
+	}
 	return nil
-}
-
-// finishSnapshot installs a received copy that a crash left between its receipt and its
-// installation, and returns the index from which the log must go on.
-func (db *DB) finishSnapshot(snapshots raft.SnapshotStore) (uint64, error) {
-	list, err := snapshots.List()
-	if err != nil || len(list) == 0 {
-		return 0, err
-	}
-	if list[0].Index <= db.state.applied {
-		return list[0].Index, nil
-	}
-	_, r, err := snapshots.Open(list[0].ID)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	if err := db.install(r); err != nil {
-		return 0, err
-	}
-	if db.state.applied < list[0].Index {
-		return 0, fmt.Errorf("the received copy of %s is at index %d, its snapshot at %d", db.id, db.state.applied, list[0].Index)
-	}
-	return list[0].Index, nil
 }
 
 func (db *DB) found(config *raft.Config, log *groupLog, g *group, voters []NodeID) error {

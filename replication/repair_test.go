@@ -80,7 +80,7 @@ func TestACopyThatIsNoDatabaseLeavesTheOldFile(t *testing.T) {
 	e, db := openOne(t, dir)
 	update(t, db, `CREATE TABLE t(v)`)
 	garbage := lengthed(strings.Repeat("garbage ", 1000))
-	if err := db.install(bytes.NewReader(garbage)); err == nil {
+	if err := Install(db, bytes.NewReader(garbage)); err == nil {
 		t.Error("garbage was installed")
 	}
 	update(t, db, `INSERT INTO t VALUES (1)`)
@@ -92,6 +92,7 @@ func TestACopyThatIsNoDatabaseLeavesTheOldFile(t *testing.T) {
 	}
 	// And as a start finds it that was interrupted before the installation.
 	folder := filepath.Join(dir, "db", string(seeded))
+	garbage = garbage[streamHeader:]
 	p := &pointer{Format: pointerFormat, ID: "9-900", Index: 900, Term: 9, Configuration: servers("n1"), ConfigurationIndex: 1, Received: int64(len(garbage))}
 	if err := errors.Join(writePointer(folder, p), os.WriteFile(filepath.Join(folder, "snapshot-9-900.recv"), garbage, 0o600)); err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func TestViewsWaitWhileACopyIsInstalled(t *testing.T) {
 			})
 		}()
 		<-begun
-		go func() { installed <- db.install(bytes.NewReader(lengthed(string(file)))) }()
+		go func() { installed <- Install(db, bytes.NewReader(lengthed(string(file)))) }()
 		eventually(t, "the installation waits", db.readers.waits)
 		if patient {
 			go func() {

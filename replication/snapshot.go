@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,57 +16,51 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A replica's file is its own snapshot. The store keeps only a pointer: from which index
-// the log goes on, with which configuration. Two files lie beside state.db:
+// A replica's file is its own snapshot. The store keeps only a pointer, and copies the
+// live file when a follower needs it. Beside state.db lie
 //
-//	snapshot.json        the pointer
-//	snapshot-<id>.recv   what a follower received and has not installed yet
-//
-// A received snapshot becomes the replica in steps that a crash may cut anywhere: the
-// stream is written to a .part; whole and durable it is renamed to .recv; the pointer
-// is replaced (the decision); the file is installed. A pointer above the replica's
-// applied index is therefore a received file that waits, and a start installs it first.
+//	snapshot.json         the pointer
+//	snapshot-<id>.recv    what was received and is not installed yet (see finishInstall)
+//	snapshot-*.part       what is being received
+//	snapshot-*.copy       a copy that is being made; it has no name when it is served
 const (
-	pointerName = "snapshot.json"
-	filePrefix  = "snapshot-"
-	recvSuffix  = ".recv"
-	copySuffix  = ".copy"
+	filePrefix = "snapshot-"
+	recvSuffix = ".recv"
+	partSuffix = ".part"
+	copySuffix = ".copy"
 
-	// streamHeader is the length of the file, which begins a stream (see install).
+	// streamHeader is the length of the file, big-endian, which begins a stream.
 	streamHeader = 8
+)
+
+var (
+	// errCopying: a copy is being made, and a new pointer would let the log forget the
+	// entries that tell its configuration.
+	errCopying = errors.New("replication: the replica's file is being copied")
+	// errStale: what was received is older than what is there.
+	errStale = errors.New("replication: the received snapshot is older than this replica")
 )
 
 // snapshotSource is the replica whose file is the snapshot.
 type snapshotSource interface {
-	// Backup writes a consistent copy to path, which does not exist, and says at which
-	// applied index it is.
-	Backup(ctx context.Context, path string) (Index, error)
+	// copyLive returns an open copy of the file without a name, as of a commit that is not
+	// before the call, and what its row says. It fails when the file is replaced meanwhile.
+	copyLive(ctx context.Context) (*os.File, state, error)
 	// Applied is the index of the live file.
 	Applied() Index
 	// entries is the group's log, which tells term and configuration of an index.
 	entries() *groupLog
+	// committed is an index up to which entries never change.
+	committed() uint64
 }
 
 func (db *DB) entries() *groupLog { return db.logs.(*groupLog) }
 
-// pointer is what snapshot.json holds.
-type pointer struct {
-	Format             int                `json:"format"` // 1.
-	ID                 string             `json:"id"`
-	Index              uint64             `json:"index"`
-	Term               uint64             `json:"term"`
-	Configuration      raft.Configuration `json:"configuration"`
-	ConfigurationIndex uint64             `json:"configuration_index"`
-	Received           int64              `json:"received,omitempty"` // Bytes of the .recv file; 0: there never was one.
-}
-
-const pointerFormat = 1
-
-func (p *pointer) meta(size int64) *raft.SnapshotMeta {
-	return &raft.SnapshotMeta{
-		Version: raft.SnapshotVersionMax, ID: p.ID, Index: p.Index, Term: p.Term,
-		Configuration: p.Configuration, ConfigurationIndex: p.ConfigurationIndex, Size: size,
+func (db *DB) committed() uint64 {
+	if g := db.group.Load(); g != nil {
+		return g.raft.CommitIndex()
 	}
+	return 0
 }
 
 // snapshotStore is raft's SnapshotStore for one database.
@@ -78,79 +71,30 @@ type snapshotStore struct {
 
 	mu      sync.Mutex
 	pointer *pointer // nil: none.
+	waits   bool     // A received file has not been installed yet.
+	copying int      // Copies being made: the pointer does not move.
+	streams int      // Copies that are being made or are open: what follows them should stay in the log.
 }
 
 // newSnapshotStore reads the pointer in dir and removes what interrupted streams left.
-// src must know its applied index already.
-func newSnapshotStore(dir string, src snapshotSource, log *slog.Logger) (raft.SnapshotStore, error) {
+func newSnapshotStore(dir string, src snapshotSource, log *slog.Logger) (*snapshotStore, error) {
 	s := &snapshotStore{dir: dir, src: src, log: log}
 	p, err := readPointer(dir)
 	if err != nil {
 		return nil, err
 	}
 	s.pointer = p
+	if p != nil {
+		_, err := os.Stat(recvPath(dir, p.ID))
+		s.waits = err == nil
+	}
 	if err := s.sweep(); err != nil {
 		return nil, fmt.Errorf("remove interrupted snapshots: %w", err)
 	}
 	return s, nil
 }
 
-func readPointer(dir string) (*pointer, error) {
-	path := filepath.Join(dir, pointerName)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("read the snapshot pointer: %w", err)
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	p := &pointer{}
-	if err := d.Decode(p); err != nil {
-		return nil, fmt.Errorf("read the snapshot pointer %s: %w; rebuild this replica from the others", path, err)
-	}
-	if p.Format != pointerFormat {
-		return nil, fmt.Errorf("read the snapshot pointer %s: format %d is not known to this version, which knows %d", path, p.Format, pointerFormat)
-	}
-	if p.Index == 0 || p.Term == 0 || p.ID == "" {
-		return nil, fmt.Errorf("read the snapshot pointer %s: index, term or id is missing; rebuild this replica from the others", path)
-	}
-	return p, nil
-}
-
-// writePointer replaces the pointer, durably.
-func writePointer(dir string, p *pointer) error {
-	b, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(dir, pointerName)
-	if err := writeDurably(path+partSuffix, append(b, '\n')); err != nil {
-		return err
-	}
-	if err := os.Rename(path+partSuffix, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func writeDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// waits says whether a received file waits to be installed.
-func (s *snapshotStore) waits() bool {
-	return s.pointer != nil && s.pointer.Received > 0 && uint64(s.src.Applied()) < s.pointer.Index
-}
-
-func (s *snapshotStore) recvPath(id string) string {
-	return filepath.Join(s.dir, filePrefix+id+recvSuffix)
-}
+func recvPath(dir, id string) string { return filepath.Join(dir, filePrefix+id+recvSuffix) }
 
 // sweep removes all files of snapshots but a received one that waits.
 func (s *snapshotStore) sweep() error {
@@ -159,8 +103,8 @@ func (s *snapshotStore) sweep() error {
 		return err
 	}
 	keep := ""
-	if s.waits() {
-		keep = filepath.Base(s.recvPath(s.pointer.ID))
+	if s.waits {
+		keep = filepath.Base(recvPath(s.dir, s.pointer.ID))
 	}
 	for _, e := range names {
 		if strings.HasPrefix(e.Name(), filePrefix) && e.Name() != keep {
@@ -172,78 +116,55 @@ func (s *snapshotStore) sweep() error {
 	return nil
 }
 
-// List returns the pointer, if there is one. Its size is that of a received file.
-func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+// latest is a copy of the pointer; false if there is none.
+func (s *snapshotStore) latest() (pointer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pointer == nil {
-		return nil, nil
+		return pointer{}, false
 	}
-	return []*raft.SnapshotMeta{s.pointer.meta(s.pointer.Received)}, nil
+	return *s.pointer, true
 }
 
-// Open streams the replica's file, led by its length: the live one, as of its applied
-// index, which is that of the returned meta; or the received one if it waits to be
-// installed. Cost: one copy of the file on this disk.
+// busy says whether copies are being made or sent.
+func (s *snapshotStore) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streams > 0
+}
+
+// installed is told that the received file is the replica's now.
+func (s *snapshotStore) installed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = false
+}
+
+// List returns the pointer, if there is one. Its size is that of a received file.
+func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+	p, ok := s.latest()
+	if !ok {
+		return nil, nil
+	}
+	return []*raft.SnapshotMeta{p.meta(p.Received)}, nil
+}
+
+// Open streams the replica's file, led by its length: the live one, as of an index that
+// the returned meta tells. Of a received one that waits to be installed it streams
+// nothing: fsm.Restore takes that file itself. Cost: one copy of the file on this disk.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
-	p, waits := s.pointer, s.waits()
+	p, waits := s.pointer, s.waits
 	s.mu.Unlock()
 	if p == nil || p.ID != id {
 		return nil, nil, fmt.Errorf("replication: there is no snapshot %q", id)
 	}
 	if waits {
-		return s.openReceived(p)
+		return p.meta(p.Received), io.NopCloser(bytes.NewReader(nil)), nil
 	}
-	return s.openLive(p)
-}
-
-func (s *snapshotStore) openReceived(p *pointer) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	f, err := os.Open(s.recvPath(p.ID))
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the received snapshot: %w", err)
-	}
-	info, err := f.Stat()
-	if err == nil && info.Size() != p.Received {
-		err = fmt.Errorf("the received snapshot has %d bytes, not %d", info.Size(), p.Received)
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return p.meta(p.Received), &receivedReader{File: f, store: s, path: f.Name()}, nil
-}
-
-// receivedReader removes the received file when it was installed.
-type receivedReader struct {
-	*os.File
-	store *snapshotStore
-	path  string
-}
-
-// Close also closes when it is called again: raft and its FSM both do.
-func (r *receivedReader) Close() error {
-	err := r.File.Close()
-	if errors.Is(err, os.ErrClosed) {
-		err = nil
-	}
-	r.store.mu.Lock()
-	defer r.store.mu.Unlock()
-	if !r.store.waits() {
-		err = errors.Join(err, removeAll(r.path))
-	}
-	return err
-}
-
-// openLive copies the live file and streams the copy: a reader on the live file would
-// hold up its checkpoints for as long as a slow line takes.
-func (s *snapshotStore) openLive(p *pointer) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	f, at, err := s.copyLive()
+	f, at, err := s.copyAt(context.Background()) // raft gives no context; a stop ends it.
 	if err != nil {
 		return nil, nil, fmt.Errorf("copy the replica's file: %w", err)
-	}
-	now, err := s.pointerAt(p, uint64(at))
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("take a snapshot at %d: %w", at, err), f.Close())
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -253,77 +174,102 @@ func (s *snapshotStore) openLive(p *pointer) (*raft.SnapshotMeta, io.ReadCloser,
 	stream := struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), f), closeOnce{f}}
-	return now.meta(streamHeader + info.Size()), stream, nil
+	}{io.MultiReader(bytes.NewReader(head), f), f}
+	return at.meta(streamHeader + info.Size()), stream, nil
 }
 
-// closeOnce lets a file be closed again: raft and its FSM both do.
-type closeOnce struct{ f *os.File }
-
-func (c closeOnce) Close() error {
-	if err := c.f.Close(); !errors.Is(err, os.ErrClosed) {
-		return err
-	}
-	return nil
+// liveCopy is an open copy of the file, without a name: it is gone when it is closed.
+// Until then no snapshot is taken, so that the log keeps what follows it.
+type liveCopy struct {
+	*os.File
+	once  sync.Once
+	store *snapshotStore
+	err   error
 }
 
-// copyLive returns an open copy without a name: it is gone when it is closed.
-func (s *snapshotStore) copyLive() (*os.File, Index, error) {
-	name, err := os.CreateTemp(s.dir, filePrefix+"*"+copySuffix)
+// Close also closes when it is called again: raft and its FSM both do.
+func (c *liveCopy) Close() error {
+	c.once.Do(func() {
+		c.store.count(0, -1)
+		c.err = c.File.Close()
+	})
+	return c.err
+}
+
+func (s *snapshotStore) count(copying, streams int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copying += copying
+	s.streams += streams
+}
+
+// copyAt returns a copy of the live file, and the pointer that goes with it: a replica that
+// has both is as far as this one was. The caller closes the copy.
+func (s *snapshotStore) copyAt(ctx context.Context) (*liveCopy, pointer, error) {
+	s.count(1, 1)
+	defer s.count(-1, 0)
+	f, in, err := s.src.copyLive(ctx)
 	if err != nil {
-		return nil, 0, err
+		s.count(0, -1)
+		return nil, pointer{}, err
 	}
-	path := name.Name()
-	if err := errors.Join(name.Close(), os.Remove(path)); err != nil { // Backup wants to make it.
-		return nil, 0, err
-	}
-	at, err := s.src.Backup(context.Background(), path) // raft gives no context; a stop waits for it.
+	c := &liveCopy{File: f, store: s}
+	at, err := s.pointerAt(in)
 	if err != nil {
-		return nil, 0, errors.Join(err, removeAll(path))
+		return nil, pointer{}, errors.Join(fmt.Errorf("take a snapshot at %d: %w", in.applied, err), c.Close())
 	}
-	f, err := os.Open(path)
-	if err = errors.Join(err, os.Remove(path)); err != nil {
-		return nil, 0, err
-	}
-	return f, at, nil
+	return c, at, nil
 }
 
-// pointerAt is the pointer moved up to a later index: its term, and the configuration
-// that the entries up to there leave. They are applied, so they never change.
-func (s *snapshotStore) pointerAt(p *pointer, at uint64) (*pointer, error) {
-	if at < p.Index {
-		return nil, fmt.Errorf("the file is at %d, its pointer at %d", at, p.Index)
+// pointerAt is the pointer moved up to where a copy is: its term, and the configuration
+// that the entries up to there leave. They are committed, so they never change.
+func (s *snapshotStore) pointerAt(in state) (pointer, error) {
+	p, ok := s.latest()
+	if !ok {
+		p = pointer{Format: pointerFormat}
 	}
-	moved := *p
-	if at == p.Index {
-		return &moved, nil
+	from := p.Index
+	if in.applied < p.Applied {
+		return pointer{}, fmt.Errorf("the file is at %d, its pointer at %d", in.applied, p.Applied)
 	}
+	if in.applied > p.Index {
+		p.Index, p.Term = in.applied, in.term
+	}
+	p.Applied, p.Received = in.applied, 0
 	entries := s.src.entries()
-	var e raft.Log
-	if err := entries.GetLog(at, &e); err != nil {
-		return nil, fmt.Errorf("find the term of entry %d: %w", at, err)
-	}
-	moved.Index, moved.Term = at, e.Term
-	found, err := entries.lastConfiguration(p.Index, at)
-	if err != nil {
-		return nil, err
-	}
-	if found != nil {
-		if moved.Configuration, err = decodeConfiguration(found.Data); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", found.Index, err)
+	for i := p.Index + 1; i <= s.src.committed(); i++ { // Those that never reach the file.
+		var e raft.Log
+		if err := entries.GetLog(i, &e); err != nil {
+			return pointer{}, fmt.Errorf("read entry %d: %w", i, err)
 		}
-		moved.ConfigurationIndex = found.Index
+		if e.Type == raft.LogCommand {
+			break
+		}
+		p.Index, p.Term = i, e.Term
 	}
-	return &moved, nil
+	p.name()
+	if p.Index == from {
+		return p, nil
+	}
+	found, err := entries.lastConfiguration(from, p.Index)
+	if err != nil || found == nil {
+		return p, err
+	}
+	if p.Configuration, err = decodeConfiguration(found.Data); err != nil {
+		return pointer{}, fmt.Errorf("entry %d: %w", found.Index, err)
+	}
+	p.ConfigurationIndex = found.Index
+	return p, nil
 }
 
-// Create begins a snapshot: of the own file when nothing is written to the sink, or of
-// what is written.
+// Create begins a snapshot: of the own file (see fsm.Snapshot), or of what is written to
+// the sink.
 func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration, configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	p := &pointer{
-		Format: pointerFormat, ID: fmt.Sprintf("%d-%d", term, index), Index: index, Term: term,
+		Format: pointerFormat, Index: index, Term: term,
 		Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}
+	p.name()
 	return &snapshotSink{store: s, pointer: p}, nil
 }
 
@@ -331,24 +277,32 @@ func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, confi
 type snapshotSink struct {
 	store   *snapshotStore
 	pointer *pointer
-	file    *os.File // The .part; nil before the first write.
+	head    []byte   // Of the stream; none: the snapshot is of the own file.
+	file    *os.File // The .part.
+	synced  int64    // Bytes of it that are on their way to the disk.
 }
 
-// ID is the snapshot's name. After Close it is that of the snapshot to restore.
+// ID is the snapshot's name.
 func (k *snapshotSink) ID() string { return k.pointer.ID }
 
 // Write takes a received stream.
 func (k *snapshotSink) Write(b []byte) (int, error) {
+	n := min(streamHeader-len(k.head), len(b))
+	k.head = append(k.head, b[:n]...)
+	if len(k.head) < streamHeader {
+		return n, nil
+	}
 	if k.file == nil {
-		f, err := os.OpenFile(k.store.recvPath(k.pointer.ID)+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		f, err := os.OpenFile(recvPath(k.store.dir, k.pointer.ID)+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {
-			return 0, err
+			return n, err
 		}
 		k.file = f
 	}
-	n, err := k.file.Write(b)
-	k.pointer.Received += int64(n)
-	return n, err
+	m, err := k.file.Write(b[n:])
+	k.pointer.Received += int64(m)
+	k.synced = writeBehind(k.file, k.synced, k.pointer.Received)
+	return n + m, err
 }
 
 // Cancel leaves everything as it was.
@@ -361,55 +315,74 @@ func (k *snapshotSink) Cancel() error {
 	return errors.Join(f.Close(), removeAll(f.Name()))
 }
 
-// Close decides for the snapshot. A pointer never moves back: a snapshot that is not
-// above the present one changes nothing, since the log may not reach back to it.
+// Close decides for the snapshot. An error leaves everything as it was, and raft then
+// forgets the snapshot: its own notion of it must not move back either, for a replica
+// answers with it how far its log reaches.
 func (k *snapshotSink) Close() error {
 	s := k.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pointer != nil && k.pointer.Index <= s.pointer.Index && !s.waits() {
-		err := k.Cancel()
-		k.pointer = s.pointer
-		return err
+	if err := k.decide(); err != nil {
+		return errors.Join(err, k.Cancel())
 	}
-	if k.file == nil {
-		if at := uint64(s.src.Applied()); at < k.pointer.Index {
-			return fmt.Errorf("replication: a snapshot at %d of a file at %d", k.pointer.Index, at)
+	s.pointer, s.waits = k.pointer, len(k.head) > 0
+	return s.sweep()
+}
+
+func (k *snapshotSink) decide() error {
+	s := k.store
+	if s.waits {
+		return errors.New("replication: a received snapshot waits to be installed")
+	}
+	at := uint64(s.src.Applied())
+	if len(k.head) == 0 {
+		switch {
+		case s.copying > 0:
+			return errCopying
+		case s.pointer != nil && k.pointer.Index <= s.pointer.Index:
+			return errStale
+		case at < k.pointer.Applied:
+			return fmt.Errorf("replication: a snapshot at %d of a file at %d", k.pointer.Applied, at)
 		}
-	} else if err := k.place(); err != nil {
-		return errors.Join(fmt.Errorf("keep the received snapshot: %w", err), k.Cancel())
+	} else {
+		if s.pointer != nil {
+			at = max(at, s.pointer.Index)
+		}
+		if k.pointer.Index < at {
+			return fmt.Errorf("%w: it is at %d, the replica at %d", errStale, k.pointer.Index, at)
+		}
+		if err := k.place(); err != nil {
+			return fmt.Errorf("keep the received snapshot: %w", err)
+		}
 	}
 	if err := writePointer(s.dir, k.pointer); err != nil {
 		return fmt.Errorf("write the snapshot pointer: %w", err)
 	}
-	s.pointer = k.pointer
-	return s.sweep()
+	return nil
 }
 
-// place checks the received file and gives it its name.
+// place checks the received file, makes it durable and gives it its name.
 func (k *snapshotSink) place() error {
-	var head [streamHeader]byte
-	f, err := os.Open(k.file.Name())
-	if err == nil {
-		_, err = io.ReadFull(f, head[:])
-		err = errors.Join(err, f.Close())
+	if len(k.head) < streamHeader || k.file == nil {
+		return errors.New("the stream ended within its header")
 	}
-	if err != nil {
-		return err
+	if want := binary.BigEndian.Uint64(k.head); want != uint64(k.pointer.Received) {
+		return fmt.Errorf("%d bytes were received of a file of %d", k.pointer.Received, want)
 	}
-	if want := binary.BigEndian.Uint64(head[:]); want != uint64(k.pointer.Received-streamHeader) {
-		return fmt.Errorf("%d bytes were received of a file of %d", k.pointer.Received-streamHeader, want)
-	}
+	part := k.file.Name()
 	if err := k.file.Sync(); err != nil {
 		return err
 	}
-	part := k.file.Name()
 	if err := k.file.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(part, k.store.recvPath(k.pointer.ID)); err != nil {
-		return err
+	in, err := stateOf(part)
+	if err != nil {
+		return fmt.Errorf("the received copy cannot be used: %w", err)
 	}
-	k.file = nil
-	return syncDir(k.store.dir)
+	k.pointer.Applied = in.applied
+	if in.applied > k.pointer.Index {
+		return fmt.Errorf("the received copy is at %d, its snapshot at %d", in.applied, k.pointer.Index)
+	}
+	return errors.Join(os.Rename(part, recvPath(k.store.dir, k.pointer.ID)), syncDir(k.store.dir))
 }

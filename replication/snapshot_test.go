@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,16 +18,48 @@ import (
 
 // fakeReplica is a snapshotSource whose file is a text.
 type fakeReplica struct {
-	text string
-	at   Index
-	log  *groupLog
+	dir    string
+	text   string
+	at     Index
+	term   uint64
+	log    *groupLog
+	commit uint64
+	during func() // While it is copied.
 }
 
-func (f *fakeReplica) Backup(_ context.Context, path string) (Index, error) {
-	return f.at, os.WriteFile(path, []byte(f.text), 0o600)
+func (f *fakeReplica) copyLive(context.Context) (*os.File, state, error) {
+	if f.during != nil {
+		f.during()
+	}
+	path := filepath.Join(f.dir, "copy")
+	if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
+		return nil, state{}, err
+	}
+	file, err := os.Open(path)
+	return file, state{applied: uint64(f.at), term: f.term}, err
 }
 func (f *fakeReplica) Applied() Index     { return f.at }
 func (f *fakeReplica) entries() *groupLog { return f.log }
+func (f *fakeReplica) committed() uint64  { return f.commit }
+
+// fileAt is the content of a replica's file at index.
+func fileAt(t *testing.T, index uint64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "state.db")
+	w, s, err := openStore(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.applied, s.term = index, 3
+	if err := errors.Join(w.writeState(s), w.close()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
 
 func openSnapshots(t *testing.T, dir string, src snapshotSource) *snapshotStore {
 	t.Helper()
@@ -34,7 +67,7 @@ func openSnapshots(t *testing.T, dir string, src snapshotSource) *snapshotStore 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.(*snapshotStore)
+	return s
 }
 
 func servers(names ...string) raft.Configuration {
@@ -60,6 +93,8 @@ func create(t *testing.T, s *snapshotStore, index uint64, content []byte) raft.S
 		if _, err := k.Write(content); err != nil {
 			t.Fatal(err)
 		}
+	} else {
+		k.(*snapshotSink).pointer.Applied = index
 	}
 	return k
 }
@@ -136,9 +171,9 @@ func TestAnInterruptedStreamLeavesNothing(t *testing.T) {
 }
 
 func TestAReceivedSnapshotWaitsUntilItIsInstalled(t *testing.T) {
-	dir, src := t.TempDir(), &fakeReplica{text: "old", at: 10}
+	dir, src := t.TempDir(), &fakeReplica{dir: t.TempDir(), text: "old", at: 10, term: 3}
 	s := openSnapshots(t, dir, src)
-	k := create(t, s, 50, lengthed("new"))
+	k := create(t, s, 50, lengthed(fileAt(t, 48)))
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,59 +183,89 @@ func TestAReceivedSnapshotWaitsUntilItIsInstalled(t *testing.T) {
 		if meta.ID != k.ID() || meta.Version != 1 || meta.ConfigurationIndex != 49 || !reflect.DeepEqual(meta.Configuration, servers("n1", "n2")) {
 			t.Fatalf("the pointer is %+v", meta)
 		}
-		wantStream(t, s, k.ID(), 50, "new")
+		if meta, r, err := s.Open(k.ID()); err != nil || meta.Index != 50 || r.Close() != nil {
+			t.Fatalf("opened at %+v: %v", meta, err)
+		}
+		if err := create(t, s, 60, nil).Close(); err == nil {
+			t.Fatal("a pointer to the file that is about to be replaced was taken")
+		}
 		s = openSnapshots(t, dir, src)
 	}
-	_, r, err := s.Open(k.ID())
-	if err != nil {
+	if err := finishInstall(filepath.Join(dir, "state.db")); err != nil {
 		t.Fatal(err)
 	}
-	src.text, src.at = "new", 50 // Installed.
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s.installed()
+	src.text, src.at = "new", 48
 	wantFiles(t, dir, pointerName)
-	wantStream(t, s, k.ID(), 50, "new") // Now the live one.
+	wantStream(t, s, k.ID(), 50, "new") // Now the live one; nothing between 48 and 50 is in a file.
 	wantFiles(t, dir, pointerName)
 	if _, _, err := s.Open("3-49"); err == nil {
 		t.Fatal("an unknown snapshot was opened")
 	}
-}
-
-func TestACrashBetweenInstallationAndCleanUp(t *testing.T) {
-	dir, src := t.TempDir(), &fakeReplica{at: 10}
-	if err := create(t, openSnapshots(t, dir, src), 50, lengthed("new")).Close(); err != nil {
-		t.Fatal(err)
+	if err := finishInstall(filepath.Join(dir, "state.db")); err != nil {
+		t.Fatal("once more, as after a crash: ", err)
 	}
-	src.text, src.at = "new", 50
-	s := openSnapshots(t, dir, src)
-	wantFiles(t, dir, pointerName)
-	wantStream(t, s, wantPointer(t, s, 50).ID, 50, "new")
+	f, err := OpenFile(filepath.Join(dir, "state.db"))
+	if err != nil || f.Applied() != 48 || f.Close() != nil {
+		t.Fatalf("the installed file: %v", err)
+	}
 }
 
 func TestAPointerNeverMovesBack(t *testing.T) {
-	dir, src := t.TempDir(), &fakeReplica{text: "live", at: 80}
+	dir, src := t.TempDir(), &fakeReplica{dir: t.TempDir(), text: "live", at: 80, term: 3}
 	s := openSnapshots(t, dir, src)
 	if err := create(t, s, 80, nil).Close(); err != nil { // Of its own file.
 		t.Fatal(err)
 	}
-	late := create(t, s, 50, lengthed("late"))
-	if err := late.Close(); err != nil {
-		t.Fatal(err)
+	for what, k := range map[string]raft.SnapshotSink{
+		"an older received one": create(t, s, 79, lengthed(fileAt(t, 79))),
+		"an own one, again":     create(t, s, 80, nil),
+		"above the file":        create(t, s, 90, nil),
+	} {
+		if err := k.Close(); err == nil { // raft must hear of it: its own notion would move back.
+			t.Errorf("%s was taken", what)
+		}
+		wantPointer(t, s, 80)
+		wantFiles(t, dir, pointerName)
 	}
-	wantPointer(t, s, 80)
-	wantFiles(t, dir, pointerName)
-	wantStream(t, s, late.ID(), 80, "live") // raft restores what it got: the live file.
-	if err := create(t, s, 90, nil).Close(); err == nil {
-		t.Fatal("a pointer above what the file holds was taken")
+	src.at = 100
+	if err := create(t, s, 90, lengthed(fileAt(t, 90))).Close(); !errors.Is(err, errStale) {
+		t.Errorf("a received one older than what is applied: %v", err)
+	}
+	src.at = 80
+	if err := create(t, s, 80, lengthed(fileAt(t, 80))).Close(); err != nil { // Its sender may not know.
+		t.Error(err)
 	}
 	wantPointer(t, openSnapshots(t, dir, src), 80)
+}
+
+func TestNoPointerMovesWhileTheFileIsCopied(t *testing.T) {
+	src := &fakeReplica{dir: t.TempDir(), text: "live", at: 80, term: 3}
+	s := openSnapshots(t, t.TempDir(), src)
+	if err := create(t, s, 80, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	src.during = func() {
+		src.at = 90
+		if err := create(t, s, 90, nil).Close(); !errors.Is(err, errCopying) {
+			t.Errorf("%v", err)
+		}
+		src.at = 80
+	}
+	meta := wantStream(t, s, "3-80", 80, "live")
+	if s.busy() || meta.ConfigurationIndex != 79 {
+		t.Errorf("busy %v after %+v was closed", s.busy(), meta)
+	}
+	src.at = 90
+	if err := create(t, s, 90, nil).Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestASnapshotTellsTermAndConfigurationOfItsIndex(t *testing.T) {
 	checkLeaks(t)
 	g := openTestLogs(t, vfs.NewMem()).group("a/main")
-	dir, src := t.TempDir(), &fakeReplica{text: "live", at: 10, log: g}
+	dir, src := t.TempDir(), &fakeReplica{dir: t.TempDir(), text: "live", at: 10, term: 3, log: g}
 	s := openSnapshots(t, dir, src)
 	if err := create(t, s, 10, nil).Close(); err != nil {
 		t.Fatal(err)
@@ -211,32 +276,30 @@ func TestASnapshotTellsTermAndConfigurationOfItsIndex(t *testing.T) {
 		entries[i-11].Type, entries[i-11].Data = raft.LogConfiguration, raft.EncodeConfiguration(c)
 	}
 	entries[19].Term = 6
+	entries[18].Type, entries[19].Type = raft.LogNoop, raft.LogBarrier
 	mustStore(t, g, entries)
 	tests := []struct {
-		at, term, index uint64
-		configuration   raft.Configuration
+		in, inTerm, commit uint64
+		at, term, index    uint64
+		configuration      raft.Configuration
 	}{
-		{10, 3, 9, servers("n1", "n2")},
-		{12, 5, 9, servers("n1", "n2")},
-		{13, 5, 13, servers("n1")},
-		{24, 5, 17, servers("n1", "n3")},
-		{30, 6, 25, servers("n1", "n2", "n3")},
+		{10, 3, 10, 10, 3, 9, servers("n1", "n2")},
+		{12, 5, 12, 12, 5, 9, servers("n1", "n2")},
+		{12, 5, 30, 13, 5, 13, servers("n1")}, // 13 never reaches a file, and is committed.
+		{24, 5, 24, 24, 5, 17, servers("n1", "n3")},
+		{28, 5, 29, 29, 5, 25, servers("n1", "n2", "n3")},
+		{28, 5, 30, 30, 6, 25, servers("n1", "n2", "n3")},
 	}
 	for _, test := range tests {
-		src.at = Index(test.at)
+		src.at, src.term, src.commit = Index(test.in), test.inTerm, test.commit
 		meta := wantStream(t, s, id, test.at, "live")
 		if meta.Term != test.term || meta.ConfigurationIndex != test.index || !reflect.DeepEqual(meta.Configuration, test.configuration) {
 			t.Errorf("at %d: %+v, want %+v", test.at, meta, test)
 		}
 	}
-	for _, at := range []Index{9, 31} { // Below its pointer; above its log.
-		src.at = at
-		if at == 9 {
-			s.pointer.Received = 0
-		}
-		if _, _, err := s.Open(id); err == nil {
-			t.Errorf("a snapshot at %d was taken", at)
-		}
+	src.at = 9 // Below its pointer.
+	if _, _, err := s.Open(id); err == nil {
+		t.Error("a snapshot below the pointer was taken")
 	}
 	wantFiles(t, dir, pointerName)
 }
@@ -249,6 +312,7 @@ func TestAMalformedPointerIsReported(t *testing.T) {
 		{"cut short", whole[:40], "rebuild this replica"},
 		{"of the future", `{"format":2}`, "format 2 is not known"},
 		{"with something unknown", whole[:len(whole)-1] + `,"more":1}`, "rebuild this replica"},
+		{"of a file that is further than it", whole[:len(whole)-1] + `,"applied":51}`, "wrong"},
 		{"without an index", strings.Replace(whole, `"index":50,`, "", 1), "missing"},
 	}
 	for _, test := range tests {

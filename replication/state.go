@@ -72,35 +72,43 @@ func prepareStore(w *conn) (state, error) {
 	return w.readState()
 }
 
-// A received file becomes the replica in steps that a crash may cut anywhere:
-// <path>.part is being written; its rename to <path>.new is the decision; finishInstall
-// takes it from there, and again after a crash. The old file's -wal must go before the
-// new file has its name, or SQLite would replay one into the other.
+// A received file becomes the replica in steps that a crash may cut anywhere: it is
+// written to a .part; whole and durable it becomes .recv; the pointer that names it is the
+// decision; finishInstall takes it from there, and again after a crash. The old file's -wal
+// must go before the new file has its name, or SQLite would replay one into the other.
 
-const (
-	partSuffix = ".part"
-	newSuffix  = ".new"
-)
-
+// finishInstall gives the received file that the pointer beside path names, if there is
+// one, the name path. No connection to the old file is open: the last one to close would
+// delete the new file's -wal by name.
 func finishInstall(path string) error {
-	if err := removeAll(path + partSuffix); err != nil {
+	dir := filepath.Dir(path)
+	p, err := readPointer(dir)
+	if err != nil || p == nil || p.Received == 0 {
 		return err
 	}
-	if _, err := os.Stat(path + newSuffix); errors.Is(err, os.ErrNotExist) {
-		return nil
+	recv := recvPath(dir, p.ID)
+	info, err := os.Stat(recv)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // Done already.
 	} else if err != nil {
 		return err
+	}
+	if info.Size() != p.Received {
+		return fmt.Errorf("the received copy cannot be used: it has %d bytes, not %d", info.Size(), p.Received)
+	}
+	if _, err := stateOf(recv); err != nil { // The file that is there stays.
+		return fmt.Errorf("the received copy cannot be used: %w", err)
 	}
 	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := syncDir(dir); err != nil {
 		return err
 	}
-	if err := os.Rename(path+newSuffix, path); err != nil {
+	if err := os.Rename(recv, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(dir)
 }
 
 func removeAll(paths ...string) error {

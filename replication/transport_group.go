@@ -41,7 +41,8 @@ type groupTransport struct {
 	requests  lane // For raft's main goroutine, in order.
 	beats     lane // Heartbeats pass requests that wait for the disk.
 	vow       vow
-	book      *progress // Hears what the pipelines come to; nil in tests of the transport.
+	book      *progress                           // Hears what the pipelines come to; nil in tests of the transport.
+	install   atomic.Pointer[func() (end func())] // See onInstall.
 
 	ctx    context.Context // Ends with Close.
 	cancel context.CancelFunc
@@ -240,6 +241,9 @@ func (g *groupTransport) receive(in inbound) error {
 	return nil
 }
 
+// onInstall makes f run before raft is given a snapshot to install, and end after that.
+func (g *groupTransport) onInstall(f func() (end func())) { g.install.Store(&f) }
+
 // beat handles a heartbeat in raft's own handler, which answers before it returns unless
 // raft has stopped.
 func (g *groupTransport) beat(in inbound) {
@@ -308,6 +312,12 @@ func (g *groupTransport) pass(in inbound) {
 		if g.mayVoteIn() > 0 {
 			in.answer(nil, errPromised)
 			return
+		}
+		r := g.consult(in)
+		in.answer(r.Response, r.Error)
+	case *raft.InstallSnapshotRequest:
+		if f := g.install.Load(); f != nil {
+			defer (*f)()()
 		}
 		r := g.consult(in)
 		in.answer(r.Response, r.Error)

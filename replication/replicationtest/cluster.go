@@ -160,6 +160,9 @@ func (c *Nodes) Engine(name replication.NodeID) *replication.Engine {
 // Dir is a node's data folder.
 func (c *Nodes) Dir(name replication.NodeID) string { return c.options[name].Dir }
 
+// Options are those with which a node is started.
+func (c *Nodes) Options(name replication.NodeID) replication.Options { return c.options[name] }
+
 // Leader waits until a node leads with the consent of a majority, and returns its name.
 func (c *Nodes) Leader() replication.NodeID {
 	c.tb.Helper()
