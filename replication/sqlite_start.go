@@ -69,19 +69,3 @@ func handle(raw *sqlite3.SQLiteConn) *C.sqlite3 {
 
 // sums is the bytes of a page of the file if its pages carry checksums, else 0.
 func (c *conn) sums() int { return int(C.tb_control(c.db, C.TB_OP_SUMS, 0)) }
-
-// copied says whether the backup API reads the file: with its free pages, of which the
-// newest may lie behind its end.
-func (c *conn) copied(on bool) {
-	n := C.int(0)
-	if on {
-		n = 1
-	}
-	C.tb_control(c.db, C.TB_OP_COPIED, n)
-}
-
-// expectSums makes the empty file that raw has open get checksums from its first page on,
-// whichever that is.
-func expectSums(raw *sqlite3.SQLiteConn, page int) {
-	C.tb_control(handle(raw), C.TB_OP_EXPECT, C.int(page))
-}
