@@ -184,17 +184,17 @@ func (db *DB) holdsLog() bool {
 		if m.Node == db.engine.opts.Node || !db.engine.reaches(m.Node) {
 			continue
 		}
-		if db.progress().of(m.Node, term).last+limit.trailing < applied {
+		if db.progress().acked(m.Node, term).last+limit.trailing < applied {
 			return true
 		}
 	}
 	return false
 }
 
-// reaches says whether there is a connection to n.
+// reaches says whether n is up.
 func (e *Engine) reaches(n NodeID) bool {
-	_, ok := e.PeerHello(n)
-	return ok
+	up, _ := e.transport.up(n)
+	return up
 }
 
 // snapshot makes all that is applied durable in the file, moves the pointer there, and cuts
