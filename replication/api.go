@@ -79,6 +79,7 @@ type Options struct {
 	MaxBatch      int           // 1,024 closures a raft entry.
 	MaxBatchBytes int           // 1 MiB a raft entry.
 	MaxQueue      int           // 4,096 closures waiting per database.
+	IdleAfter     time.Duration // 30 s without use: a database's files are closed. Negative: never.
 
 	mutants    mutants // Tests of the tests.
 	hooks      hooks

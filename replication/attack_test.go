@@ -187,6 +187,7 @@ func TestAttack(t *testing.T) {
 	r := attackSeed(t)
 	c := replicationtest.Cluster(t, 3, func(o *replication.Options) {
 		o.HeartbeatTimeout = attackHeartbeat
+		o.IdleAfter = 20 * time.Millisecond
 		replication.Compact(o, 1+r.Uint64N(30), 8+r.Uint64N(30))
 	})
 	exec(t, c.DB(c.Leader()), counterSchema...)

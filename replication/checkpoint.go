@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -97,21 +96,6 @@ type passes struct {
 	main *os.File
 }
 
-// close closes the pass's connection. The caller holds mu; the writer and the readers are
-// closed already.
-func (p *passes) close() error {
-	var err error
-	if p.c != nil {
-		err = p.c.close()
-		p.c = nil
-	}
-	if p.main != nil {
-		err = errors.Join(err, p.main.Close())
-		p.main = nil
-	}
-	return err
-}
-
 // pass makes one checkpoint beside the writer. Of the pages that the WAL held when it began
 // it has written back those up to back: the main file is the database as of that commit.
 // Less than all: a reader needs the rest kept apart. The caller holds passes.mu.
@@ -119,6 +103,18 @@ func (db *DB) pass() (all, back int, err error) {
 	p := &db.passes
 	if err := db.interrupted(); err != nil {
 		return 0, 0, err
+	}
+	if p.main == nil {
+		if p.main, err = os.Open(db.path); err != nil {
+			return 0, 0, err
+		}
+		db.noteOpen()
+	}
+	db.mu.Lock()
+	asleep := db.w == nil
+	db.mu.Unlock()
+	if asleep { // Its last close has left no WAL.
+		return 0, 0, nil
 	}
 	if p.c == nil {
 		if p.c, err = openConn(db.path, readerConn); err != nil {
@@ -128,11 +124,6 @@ func (db *DB) pass() (all, back int, err error) {
 			if _, err := p.c.exec("PRAGMA synchronous=OFF"); err != nil {
 				return 0, 0, err
 			}
-		}
-	}
-	if p.main == nil {
-		if p.main, err = os.Open(db.path); err != nil {
-			return 0, 0, err
 		}
 	}
 	all, back, err = p.c.checkpoint()

@@ -142,7 +142,7 @@ func (db *DB) install(s *snapshotStore) error {
 	db.rollback()
 	db.readers.drain()
 	defer db.readers.resume()
-	err := errors.Join(db.w.close(), db.passes.close())
+	err := db.closeFiles()
 	var w *conn
 	var in state
 	if err == nil {
@@ -156,6 +156,8 @@ func (db *DB) install(s *snapshotStore) error {
 	s.installed()
 	db.w, db.state = w, in
 	db.wal.seen = 0
+	db.touch()
+	db.noteOpen()
 	db.applied.set(in.applied)
 	return nil
 }

@@ -32,7 +32,7 @@ type DB struct {
 	// mu guards the write connection and what is open on it. It is held for a statement or
 	// an apply, never while a closure runs.
 	mu      sync.Mutex
-	w       *conn
+	w       *conn // nil: closed, see wakeUp.
 	state   state
 	open    *batch // Has the write transaction.
 	pending *batch // Proposed; its outcome is not known. May still be open.
@@ -54,6 +54,7 @@ type DB struct {
 	applied     watch                     // Of state.applied, after the commit.
 	wal         wal
 	passes      passes
+	used        atomic.Int64 // When the files were used last, ns since 1970.
 	grown       grown
 	snapping    sync.Mutex   // Held while raft takes a snapshot or receives one.
 	installs    atomic.Int32 // A received file is awaited or installed: nothing may read the old one.
@@ -226,7 +227,10 @@ func (db *DB) stop() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.rollback()
-	return errors.Join(err, db.w.close(), db.passes.close())
+	if s := db.engine.sleeper; s != nil {
+		s.remove(db)
+	}
+	return errors.Join(err, db.closeFiles())
 }
 
 // shutdown ends the group that runs and waits for it.

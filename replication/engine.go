@@ -33,6 +33,7 @@ type Engine struct {
 	elections   *elections
 	hints       *hints
 	compactor   *compactor // Solo has none.
+	sleeper     *sleeper   // nil: files stay open.
 	process     [8]byte    // Random: makes this process's proposals its own.
 	proposals   atomic.Uint64
 	closing     chan struct{}  // Closed by stop: the watchers end.
@@ -71,6 +72,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBatch = cmp.Or(o.MaxBatch, 1024)
 	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 1<<20)
 	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)
+	o.IdleAfter = cmp.Or(o.IdleAfter, 30*time.Second)
 	o.compaction = o.compaction.withDefaults()
 	dir, err := filepath.Abs(o.Dir)
 	o.Dir = dir
@@ -112,6 +114,9 @@ func Open(opts Options) (*Engine, error) {
 	lose := e.lose
 	l.lost.Store(&lose)
 	e.watchers.Go(e.watchDisk)
+	if opts.IdleAfter > 0 {
+		e.sleeper = newSleeper(opts.IdleAfter, opts.Log)
+	}
 	_, _ = rand.Read(e.process[:]) // Never fails.
 	e.detect()
 	return e, nil
@@ -176,6 +181,9 @@ func (e *Engine) stop() error {
 	e.watchers.Wait()
 	e.checkpoints.close()
 	e.compactor.close()
+	if e.sleeper != nil {
+		e.sleeper.close()
+	}
 	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
 	return errors.Join(errs...)
 }

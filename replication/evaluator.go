@@ -108,7 +108,11 @@ func (db *DB) begin() (*batch, error) {
 	if held := db.held.Load(); held != nil {
 		return nil, *held
 	}
-	if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
+	err := db.wakeUp()
+	if err == nil {
+		_, err = db.w.exec("BEGIN IMMEDIATE")
+	}
+	if err != nil {
 		return nil, db.machine(fmt.Errorf("begin: %w", err))
 	}
 	b := &batch{id: db.engine.newProposal(), base: db.state.lastcmd, term: term, life: life}

@@ -114,6 +114,9 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 	}
 	if !a.begun {
 		db.rollback()
+		if err := db.wakeUp(); err != nil {
+			return err
+		}
 		if _, err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
 			return err
 		}

@@ -67,9 +67,15 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 		onLead: o.OnLead, mutants: e.opts.mutants, hooks: e.opts.hooks,
 		w: w, state: s, opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1),
 	}
-	db.readers.open(path)
+	db.readers.open(path, db.noteOpen, db.touch)
 	db.wal.restart = restartWAL
 	db.applied.set(s.applied)
+	if walIsEmpty(path) { // What is needed of it is known.
+		err, db.w = db.w.close(), nil
+		if err != nil {
+			return nil, err
+		}
+	}
 	db.queue.max = e.opts.MaxQueue
 	db.queue.start = func() {
 		db.tasks.Add(1)
@@ -77,6 +83,12 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 	}
 	if err := e.startRaft(db, o); err != nil {
 		return nil, errors.Join(err, db.w.close())
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.w != nil {
+		db.touch()
+		db.noteOpen()
 	}
 	return db, nil
 }

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,12 +16,14 @@ const (
 
 // pool holds the read connections of one database.
 type pool struct {
-	path  string
-	slots chan struct{} // One token for each connection in use.
+	path   string
+	opened func()        // Follows the opening of a connection, with mu held.
+	used   func()        // Follows each use.
+	slots  chan struct{} // One token for each connection in use.
 
 	mu   sync.Mutex
 	idle []*conn
-	used map[*conn]struct{}
+	work map[*conn]struct{} // In use.
 	// While the file is being replaced: closed afterwards. Views that come wait for it.
 	draining chan struct{}
 	hurry    chan struct{} // Closed when end is set.
@@ -29,10 +32,10 @@ type pool struct {
 	end atomic.Pointer[error] // Why the views at work must end now; nil: they may go on.
 }
 
-func (p *pool) open(path string) {
-	p.path = path
+func (p *pool) open(path string, opened, used func()) {
+	p.path, p.opened, p.used = path, opened, used
 	p.slots = make(chan struct{}, maxReaders)
-	p.used = map[*conn]struct{}{}
+	p.work = map[*conn]struct{}{}
 	p.hurry = make(chan struct{})
 }
 
@@ -89,16 +92,21 @@ func (p *pool) take() (c *conn, err error) {
 	}
 	if n := len(p.idle); n > 0 {
 		c, p.idle = p.idle[n-1], p.idle[:n-1]
-	} else if c, err = openConn(p.path, readerConn); err != nil {
-		return nil, err
+	} else {
+		if c, err = openConn(p.path, readerConn); err != nil {
+			return nil, err
+		}
+		p.opened()
 	}
-	p.used[c] = struct{}{}
+	p.work[c] = struct{}{}
+	p.used()
 	return c, nil
 }
 
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
-	delete(p.used, c)
+	delete(p.work, c)
+	p.used()
 	if c.inTransaction() {
 		c.close()
 	} else {
@@ -114,6 +122,22 @@ func (p *pool) ends() error {
 		return *why
 	}
 	return nil
+}
+
+// closeIdle closes the connections, unless one is in use, and calls then, before anybody
+// gets a new one.
+func (p *pool) closeIdle(then func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.work) > 0 || p.draining != nil {
+		return nil
+	}
+	var errs []error
+	for _, c := range p.idle {
+		errs = append(errs, c.close())
+	}
+	p.idle = nil
+	return errors.Join(append(errs, then())...)
 }
 
 // drain lets no view begin, waits for those at work, ends them with ErrReplaced after
@@ -187,7 +211,7 @@ func (p *pool) interrupt() {
 	if p.end.Load() == nil {
 		return
 	}
-	for c := range p.used {
+	for c := range p.work {
 		c.interrupt()
 	}
 }

@@ -52,7 +52,7 @@ func OpenSolo(dir string, id DatabaseID, now func() time.Time) (*Solo, error) {
 		id: id, engine: e, path: path, log: opts.Log, solo: true, w: w, state: s,
 		opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1),
 	}
-	db.readers.open(path)
+	db.readers.open(path, db.noteOpen, db.touch)
 	db.wal.restart = restartWAL
 	db.applied.set(s.applied)
 	db.queue.max = opts.MaxQueue

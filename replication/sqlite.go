@@ -142,6 +142,9 @@ func (c *conn) prepareWriter() error {
 }
 
 func (c *conn) close() error {
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -183,7 +186,7 @@ func (c *conn) interruptUntil(ended <-chan struct{}) {
 	}
 }
 
-func (c *conn) inTransaction() bool { return !c.closed && C.tb_autocommit(c.db) == 0 }
+func (c *conn) inTransaction() bool { return c != nil && !c.closed && C.tb_autocommit(c.db) == 0 }
 func (c *conn) walFrames() int      { return int(c.auth.wal_frames) }
 func (c *conn) resetRowID()         { C.tb_reset_rowid(c.db) }
 func (c *conn) deferredKeys() bool  { return C.tb_deferred_keys(c.db) != 0 }
