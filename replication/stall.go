@@ -74,6 +74,13 @@ func (p *progress) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *r
 	fly(-1)
 	if err != nil || !r.Success {
 		p.check(NodeID(to))
+		return err
 	}
-	return err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.of(NodeID(to)); r.Term == q.Term && q.Term >= f.term { // It has what the file has.
+		f = f.in(q.Term)
+		f.last, f.behind = max(f.last, q.LastLogIndex), false
+	}
+	return nil
 }
