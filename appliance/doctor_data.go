@@ -52,9 +52,14 @@ func (p *patient) checkReplicas(context.Context) Check {
 	if p.status == nil {
 		return fine("not asked: the node does not run")
 	}
-	var stopped, behind []string
+	var stopped, behind, rebuilding, doubt []string
 	for _, d := range p.status.Databases {
+		if d.Doubt != "" {
+			doubt = append(doubt, d.Doubt)
+		}
 		switch {
+		case d.Role == "rebuilding":
+			rebuilding = append(rebuilding, fmt.Sprintf("%s (%s)", d.Database, d.Err))
 		case d.Err != "":
 			stopped = append(stopped, fmt.Sprintf("%s (%s)", d.Database, d.Err))
 		case d.Lag != nil && *d.Lag > manyBehind:
@@ -65,6 +70,11 @@ func (p *patient) checkReplicas(context.Context) Check {
 	case len(stopped) > 0:
 		return found(Bad, "tongban node remove "+string(p.cfg.Node)+"   # on another box, then here: tongban join TOKEN --dir NEW",
 			"%d replicas of this node have stopped: %s", len(stopped), some(stopped))
+	case len(doubt) > 0:
+		return found(Bad, "tongban verify DIR DIR   # the folders of the stopped nodes; then remove the one that is wrong, and join it anew", "%s", some(doubt))
+	case len(rebuilding) > 0:
+		return found(Warn, "tongban status   # start the nodes that are down: it takes another's copy", "%d replicas of this node are damaged and being rebuilt: %s",
+			len(rebuilding), some(rebuilding))
 	case len(behind) > 0:
 		return found(Warn, "tongban status", "replicas of this node are behind their leader: %s", some(behind))
 	}

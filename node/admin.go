@@ -67,6 +67,7 @@ func (n *Node) adminHandler() http.Handler {
 	mux.HandleFunc("GET /node/profile", n.serveProfile)
 	mux.HandleFunc("POST /node/token", n.serveToken)
 	mux.HandleFunc("POST /node/remove", n.serveRemove)
+	mux.HandleFunc("POST /node/verify", n.serveVerify(true))
 	n.enrolAdmin(mux)
 	if n.opts.Admin != nil {
 		n.opts.Admin(n, mux)

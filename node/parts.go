@@ -131,7 +131,8 @@ func (n *Node) openEngine() (err error) {
 		return err
 	}
 	o := replication.Options{Dir: n.cfg.Data, Node: n.cfg.Node, Dial: n.dial, Hello: hello,
-		Log: n.opts.Log.With("division", n.cfg.Division.Code), Now: n.now} // It names the node itself.
+		Log: n.opts.Log.With("division", n.cfg.Division.Code), Now: n.now, // It names the node itself.
+		Backup: n.newestBackup, Nodes: n.others}
 	if n.opts.Fast {
 		o.HeartbeatTimeout = fastHeartbeat
 	}
@@ -160,6 +161,7 @@ func (n *Node) openPort(l net.Listener, internal *http.Server) {
 	n.port = p
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /node/{order}", n.serveOrder)
+	mux.HandleFunc("POST /node/verify", n.serveVerify(false))
 	mux.HandleFunc("GET /node/applied", n.serveApplied)
 	mux.HandleFunc("GET /node/lines", n.serveLines)
 	mux.HandleFunc("POST /node/line", n.serveLine)

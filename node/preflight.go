@@ -87,8 +87,9 @@ func (n *Node) checkClock() error {
 		return nil // Not there before the first start.
 	}
 	f, err := replication.OpenFile(path)
-	if err != nil {
-		return exit.Errorf(exit.Failed, "read the division database: %w", err)
+	if err != nil { // It may be damaged: replication knows what to do then.
+		n.log.Warn("compare the clock with the newest entry", "err", err)
+		return nil
 	}
 	newest := f.Now()
 	if err := f.Close(); err != nil {

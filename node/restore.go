@@ -192,6 +192,9 @@ const metaBackup = "backup.last"
 
 // NoteBackup records a backup in the division database and its audit.
 func (n *Node) NoteBackup(ctx context.Context, note BackupNote) error {
+	if err := n.keepNote(note); err != nil {
+		n.log.Warn("keep the note of the newest backup", "err", err)
+	}
 	return n.command(ctx, orderBackup, note, nil)
 }
 

@@ -246,6 +246,8 @@ func (s Status) problems() []string {
 	}
 	for _, d := range s.Databases {
 		switch {
+		case d.Role == "rebuilding":
+			say("database %s is being rebuilt here from another node: %s", d.Database, d.Err)
 		case d.Err != "":
 			say("database %s has stopped here: %s", d.Database, d.Err)
 		case d.Held != "":
@@ -254,6 +256,9 @@ func (s Status) problems() []string {
 			say("database %s has no leader: nothing can be changed in it", d.Database)
 		case d.Lag != nil && *d.Lag > warnLag:
 			say("database %s lags %d entries behind its leader", d.Database, *d.Lag)
+		}
+		if d.Doubt != "" {
+			say("%s", d.Doubt)
 		}
 	}
 	if !s.Ready {

@@ -53,6 +53,9 @@ var (
 	// ErrReplaced: a View ran too long while the replica's file was being replaced by a
 	// newer copy. What it has read does not count; it can be read again.
 	ErrReplaced = errors.New("replication: this replica receives a new copy of its file; read again")
+	// ErrDamaged: this replica differs from the others, or its file or log is damaged. It
+	// serves nothing until it has rebuilt itself from another one.
+	ErrDamaged = errors.New("replication: this replica is damaged and is being rebuilt")
 	// ErrDisk: this node's disk refused (full, I/O error). A change is certainly not applied,
 	// unless the error is ErrUnknownOutcome as well.
 	ErrDisk = errors.New("replication: the disk refused")
@@ -68,6 +71,12 @@ type Options struct {
 	// Hello is told to every peer when a connection opens (see Engine.PeerHello); at
 	// most 4 KiB. The service layer puts its schema versions there.
 	Hello []byte
+	// Backup names the newest backup that is known to this node, for the operator of a
+	// replica that no other can repair. Nil or "": none.
+	Backup func() string
+	// Nodes are the nodes of the division that may have replicas, for a replica that has
+	// lost the list in its log. Nil: those that DBOptions.Voters names.
+	Nodes func() []NodeID
 	Log   *slog.Logger     // slog.Default().
 	Now   func() time.Time // time.Now. The only clock that replicated state sees.
 
@@ -80,6 +89,9 @@ type Options struct {
 	MaxBatchBytes int           // 1 MiB a raft entry.
 	MaxQueue      int           // 4,096 closures waiting per database.
 	IdleAfter     time.Duration // 30 s without use: a database's files are closed. Negative: never.
+	// VerifyEvery is about how often the replicas of a database that has changed are
+	// compared (see DB.Verify). 0: an hour; negative: never.
+	VerifyEvery time.Duration
 
 	mutants    mutants // Tests of the tests.
 	hooks      hooks
@@ -137,7 +149,7 @@ var ErrNoRows = errors.New("replication: no row")
 type Status struct {
 	Database DatabaseID `json:"database"`
 	Leader   NodeID     `json:"leader"`   // Empty: none known.
-	Role     string     `json:"role"`     // leader, follower, candidate, stopped
+	Role     string     `json:"role"`     // leader, follower, candidate, rebuilding, stopped
 	Term     uint64     `json:"term"`     //
 	Applied  Index      `json:"applied"`  // Last entry in the SQLite file.
 	LogLast  Index      `json:"log_last"` // Last entry in the log.
@@ -146,6 +158,9 @@ type Status struct {
 	// Held is why it takes no changes, or applies none, for now: a full disk. It serves what
 	// it has, and goes on by itself.
 	Held string `json:"held,omitempty"`
+	// Doubt says that the replicas differ and that no majority tells which is right.
+	Doubt   string `json:"doubt,omitempty"`
+	Rebuilt int    `json:"rebuilt,omitempty"` // How often since the start it was rebuilt from another replica.
 }
 
 // Member is one server of a database's raft configuration.

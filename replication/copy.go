@@ -155,6 +155,7 @@ func (db *DB) install(s *snapshotStore) error {
 	}
 	s.installed()
 	db.w, db.state = w, in
+	db.w.damaged = db.readers.damaged
 	db.wal.seen = 0
 	db.touch()
 	db.noteOpen()

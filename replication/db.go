@@ -40,6 +40,8 @@ type DB struct {
 
 	handed  uint64                // The last entry that raft handed over. Guarded by mu.
 	failed  atomic.Pointer[error] // Why the replica has stopped; set once, with mu held.
+	broken  atomic.Pointer[error] // Why it is being rebuilt (see damaged); set with mu held.
+	rebuilt atomic.Int64          // How often it was.
 	held    atomic.Pointer[error] // Why it applies nothing for now (see hold); set with mu held.
 	running running               // Which closure's statement is on the write connection.
 	readers pool
@@ -59,6 +61,14 @@ type DB struct {
 	snapping    sync.Mutex   // Held while raft takes a snapshot or receives one.
 	installs    atomic.Int32 // A received file is awaited or installed: nothing may read the old one.
 
+	founders  []NodeID      // DBOptions.Voters.
+	logLost   atomic.Bool   // The log is being rebuilt too: no group runs.
+	batches   chan struct{} // Holds a token while a batch is evaluated or a mark proposed.
+	verifying sync.Mutex    // Held by Verify.
+	verified  atomic.Uint64 // The index of the last one.
+	verdict   atomic.Pointer[verdict]
+	doubt     atomic.Pointer[string] // What a verification could not decide.
+
 	opened   chan struct{} // Closed when group is set: the FSM may be called before.
 	queue    queue
 	company  company // Of the evaluator.
@@ -72,6 +82,7 @@ type DB struct {
 type hooks struct {
 	beforePropose func()
 	beforeVerify  func()
+	rebuildStep   func(step string)
 	logFS         vfs.FS // Of the log store; nil: the machine's.
 	onSkip        func(index uint64)
 }
@@ -133,7 +144,7 @@ func (db *DB) Status() Status {
 	leader, _ := db.Leader()
 	s := Status{
 		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft().CurrentTerm(),
-		Applied: db.Applied(), LogLast: Index(db.raft().LastIndex()),
+		Applied: db.Applied(), LogLast: Index(db.raft().LastIndex()), Rebuilt: int(db.rebuilt.Load()),
 	}
 	if members, err := db.Members(); err == nil {
 		for _, m := range members {
@@ -144,8 +155,14 @@ func (db *DB) Status() Status {
 	}
 	if err := db.failure(); err != nil {
 		s.Role, s.Err = "stopped", err.Error()
+		if db.broken.Load() != nil && !db.ended() {
+			s.Role = "rebuilding"
+		}
 	} else if err := db.refusal(); err != nil {
 		s.Held = err.Error()
+	}
+	if doubt := db.doubt.Load(); doubt != nil {
+		s.Doubt = *doubt
 	}
 	return s
 }
@@ -168,6 +185,9 @@ func (db *DB) failure() error {
 		return ErrClosed
 	}
 	if err := db.failed.Load(); err != nil {
+		return *err
+	}
+	if err := db.broken.Load(); err != nil {
 		return *err
 	}
 	return nil
@@ -219,6 +239,8 @@ func (db *DB) stop() error {
 	}
 	close(db.stopping)
 	db.queue.refuse(ErrClosed)
+	db.mu.Lock()   // Whoever begins a rebuild has seen closed, or is in tasks.
+	db.mu.Unlock() //nolint:staticcheck // Nothing is guarded here.
 	err := db.shutdown()
 	db.tasks.Wait()
 	db.readers.shut()

@@ -36,10 +36,11 @@ type Engine struct {
 	sleeper     *sleeper   // nil: files stay open.
 	process     [8]byte    // Random: makes this process's proposals its own.
 	proposals   atomic.Uint64
-	closing     chan struct{}  // Closed by stop: the watchers end.
-	watchers    sync.WaitGroup // Of the disk.
-	losing      sync.Once      // See lose.
-	gone        chan struct{}  // Closed then.
+	closing     chan struct{}     // Closed by stop: the watchers end.
+	watchers    sync.WaitGroup    // Of the disk, and mend.
+	damages     chan damageReport // For mend.
+	losing      sync.Once         // See lose.
+	gone        chan struct{}     // Closed then.
 	lost        chan error
 
 	mu     sync.Mutex
@@ -74,6 +75,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)
 	o.IdleAfter = cmp.Or(o.IdleAfter, 30*time.Second)
 	o.compaction = o.compaction.withDefaults()
+	o.VerifyEvery = cmp.Or(o.VerifyEvery, time.Hour)
 	dir, err := filepath.Abs(o.Dir)
 	o.Dir = dir
 	return o, err
@@ -94,7 +96,9 @@ func Open(opts Options) (*Engine, error) {
 	if disk == nil {
 		disk = vfs.Default
 	}
-	l, err := openLogsFS(opts.mutants.disk(disk), filepath.Join(opts.Dir, "log"), opts.Log)
+	l, err := openOrSalvage(opts.Dir, opts.Log, func(dir string, log *slog.Logger) (*logs, error) {
+		return openLogsFS(opts.mutants.disk(disk), dir, log)
+	})
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the log store: %w", err)
@@ -109,13 +113,17 @@ func Open(opts Options) (*Engine, error) {
 		opts: opts, lock: lock, logs: l, checkpoints: newCheckpointer(opts.Log), compactor: newCompactor(opts.Log),
 		transport: newTransport(opts.Node, dial, opts.Hello, opts.Log),
 		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
-		closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
+		damages: make(chan damageReport, 64), closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
 	}
 	lose := e.lose
 	l.lost.Store(&lose)
 	e.watchers.Go(e.watchDisk)
 	if opts.IdleAfter > 0 {
 		e.sleeper = newSleeper(opts.IdleAfter, opts.Log)
+	}
+	e.watchers.Go(e.mend)
+	if opts.VerifyEvery > 0 {
+		e.watchers.Go(func() { e.verifyAll(opts.VerifyEvery) })
 	}
 	_, _ = rand.Read(e.process[:]) // Never fails.
 	e.detect()
@@ -184,8 +192,16 @@ func (e *Engine) stop() error {
 	if e.sleeper != nil {
 		e.sleeper.close()
 	}
-	errs = append(errs, e.transport.close(), e.logs.close(), e.lock.Close())
+	errs = append(errs, e.transport.close(), e.closeLogs(), e.lock.Close())
 	return errors.Join(errs...)
+}
+
+// closeLogs closes the log store, and seals it if all went well.
+func (e *Engine) closeLogs() error {
+	if err := e.logs.close(); err != nil || e.logs.failure() != nil {
+		return err
+	}
+	return sealStore(e.logs.dir)
 }
 
 var databaseID = regexp.MustCompile(`^[a-z0-9_-]{1,40}/[a-z0-9_-]{1,40}$`)

@@ -68,6 +68,8 @@ func (db *DB) evaluate() {
 }
 
 func (db *DB) evaluateBatch() {
+	db.batches <- struct{}{}
+	defer func() { <-db.batches }()
 	b, err := db.begin()
 	if err != nil {
 		db.queue.flush(err)

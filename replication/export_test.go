@@ -16,11 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"github.com/mattn/go-sqlite3"
 	"github.com/hashicorp/raft"
+	"github.com/mattn/go-sqlite3"
 )
 
 // Waiting is the number of updates in the queue whose callers wait.
@@ -266,4 +267,44 @@ func openForeign(t testing.TB, path string) *sqlite3.SQLiteConn {
 		t.Fatal(err)
 	}
 	return c.(*sqlite3.SQLiteConn)
+}
+
+// RebuildStep makes f run at each step of a rebuild.
+func RebuildStep(o *Options, f func(step string)) { o.hooks.rebuildStep = f }
+
+// FlipEntry damages the value of the entry at index of db's log, which is not cached.
+func FlipEntry(t testing.TB, db *DB, index uint64) {
+	g := db.entries()
+	key := g.keys.entry(index)
+	value, err := g.get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value[len(value)-1] ^= 1
+	g.logs.cache.forget(g, index, index)
+	if err := g.logs.db.Set(key, value, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FlipVote damages the vote of db's group.
+func FlipVote(t testing.TB, db *DB) {
+	g := db.entries()
+	for _, name := range [][]byte{nameVote, nameTerm} {
+		key := g.keys.value(name)
+		value, err := g.get(key)
+		if err != nil {
+			continue
+		}
+		value[len(value)-1] ^= 1
+		if err := g.logs.db.Set(key, value, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ReadEntryOf reads an entry as raft does.
+func ReadEntryOf(db *DB, index uint64) error {
+	g := db.group.Load()
+	return guardedLog{db.entries(), db, g}.GetLog(index, new(raft.Log))
 }

@@ -37,8 +37,8 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.handed = max(db.handed, logs[len(logs)-1].Index)
-	if db.held.Load() == nil && db.failed.Load() == nil {
-		if err := db.applyEntries(logs); err != nil {
+	if db.held.Load() == nil && db.failed.Load() == nil && db.broken.Load() == nil {
+		if err := db.applyMarked(logs); err != nil {
 			db.cannotApply(err)
 		}
 	}
@@ -224,5 +224,5 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err := db.install(db.group.Load().snapshots); err != nil {
 		return fmt.Errorf("install a copy of %s: %w", db.id, err)
 	}
-	return nil
+	return db.cured()
 }

@@ -29,10 +29,18 @@ const (
 	faultHere    fault = iota // Anything else: the replica stops.
 	faultPassing              // The machine refused, and may not the next time.
 	faultSync                 // An fsync failed: what is on the disk is not known.
+	faultDamage               // The file differs from the others', or is damaged.
 )
 
 func faultOf(err error) fault {
+	if errors.Is(err, errDiverged) || errors.Is(err, errReceived) {
+		return faultDamage
+	}
+	var pages *damagedPages
 	var sq *sqlError
+	if errors.As(err, &pages) {
+		return faultDamage
+	}
 	if !errors.As(err, &sq) {
 		return faultHere
 	}
@@ -40,7 +48,7 @@ func faultOf(err error) fault {
 	case sq.lostSync():
 		return faultSync
 	case sq.damaged(), sq.code == codeIOErrorRead, sq.code == codeIOErrorShort:
-		return faultHere
+		return faultDamage
 	}
 	switch sq.primary() {
 	case codeFull, codeBusy, codeLocked, codeNoMemory, codeReadOnly, codeInterrupt, codeIOError, codeCantOpen, codeProtocol, codeNoLFS:
@@ -50,8 +58,11 @@ func faultOf(err error) fault {
 }
 
 // machine looks at an error that says something about this machine alone: it wraps it in
-// ErrDisk, and ends the engine if an fsync has failed.
+// ErrDisk, reports damage, and ends the engine if an fsync has failed.
 func (db *DB) machine(err error) error {
+	if faultOf(err) == faultDamage {
+		db.engine.report(db, err)
+	}
 	var sq *sqlError
 	if !errors.As(err, &sq) || sq.deterministic() || sq.primary() == codeInterrupt {
 		return err
@@ -79,7 +90,12 @@ func (db *DB) refusal() error {
 // cannotApply decides what becomes of the replica after applyEntries has returned err. The
 // caller holds mu.
 func (db *DB) cannotApply(err error) {
-	if db.solo || faultOf(err) == faultHere {
+	var sq *sqlError
+	switch f := faultOf(err); {
+	case f == faultDamage, errors.As(err, &sq) && sq.code == codeCorruptVTab: // The leader's index was not so.
+		db.damaged(err)
+		return
+	case f == faultHere, db.solo:
 		db.fail(err)
 		return
 	}
@@ -110,24 +126,25 @@ func (db *DB) hold(why error) {
 func (db *DB) resume() {
 	defer db.tasks.Done()
 	for wait := holdAgain; ; wait = holdRetry {
-		select {
-		case <-time.After(wait):
-		case <-db.stopping:
-			return
-		}
 		err := db.catchUp()
 		if err == nil {
 			db.log.Info("a replica applies again", "index", db.Applied())
 			return
 		}
-		if faultOf(err) == faultHere {
+		if f := faultOf(err); f == faultHere || f == faultDamage {
 			db.mu.Lock()
 			db.held.Store(nil)
-			db.fail(err)
+			db.cannotApply(err)
 			db.mu.Unlock()
 			return
 		}
+		_ = db.machine(err)
 		db.giveAway()
+		select {
+		case <-time.After(wait):
+		case <-db.stopping:
+			return
+		}
 	}
 }
 
@@ -148,7 +165,7 @@ func (db *DB) catchUp() error {
 func (db *DB) catchUpFrom(next *uint64) (done bool, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if err := db.failure(); err != nil {
+	if db.failure() != nil {
 		return true, nil
 	}
 	var logs []*raft.Log
@@ -170,9 +187,9 @@ func (db *DB) catchUpFrom(next *uint64) (done bool, err error) {
 		logs = append(logs, l)
 	}
 	if len(logs) > 0 {
-		if err := db.applyEntries(logs); err != nil {
+		if err := db.applyMarked(logs); err != nil {
 			db.rollback()
-			*next = logs[0].Index
+			*next = min(logs[0].Index, db.state.applied+1)
 			return false, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 
@@ -42,6 +43,23 @@ func (p *pointer) meta(size int64) *raft.SnapshotMeta {
 	}
 }
 
+// errPointer: the pointer does not match its checksum, which follows it in the file.
+var errPointer = errors.New("the snapshot pointer is damaged")
+
+// setPointerAside renames a pointer that is damaged, and says whether it was.
+func setPointerAside(dir string) (bool, error) {
+	_, err := readPointer(dir)
+	if !errors.Is(err, errPointer) {
+		return false, err
+	}
+	path := filepath.Join(dir, pointerName)
+	// In this order: a crash in between must not make a replica of nothing.
+	if err := writeMark(dir, rebuildMark{Reason: err.Error(), Log: true}); err != nil {
+		return false, err
+	}
+	return true, errors.Join(os.Rename(path, path+damagedSuffix), syncDir(dir))
+}
+
 // readPointer returns nil if there is none.
 func readPointer(dir string) (*pointer, error) {
 	path := filepath.Join(dir, pointerName)
@@ -51,17 +69,21 @@ func readPointer(dir string) (*pointer, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("read the snapshot pointer: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
+	n := max(0, len(b)-len("\n00000000\n"))
+	if string(b[n:]) != fmt.Sprintf("\n%08x\n", crc32.Checksum(b[:n], castagnoli)) {
+		return nil, fmt.Errorf("read the snapshot pointer %s: %w", path, errPointer)
+	}
+	d := json.NewDecoder(bytes.NewReader(b[:n]))
 	d.DisallowUnknownFields()
 	p := &pointer{}
 	if err := d.Decode(p); err != nil {
-		return nil, fmt.Errorf("read the snapshot pointer %s: %w; rebuild this replica from the others", path, err)
+		return nil, fmt.Errorf("read the snapshot pointer %s: %w: %w", path, errPointer, err)
 	}
 	if p.Format != pointerFormat {
 		return nil, fmt.Errorf("read the snapshot pointer %s: format %d is not known to this version, which knows %d", path, p.Format, pointerFormat)
 	}
 	if p.Index == 0 || p.Term == 0 || p.ID == "" || p.Applied > p.Index {
-		return nil, fmt.Errorf("read the snapshot pointer %s: index, term, applied index or id is missing or wrong; rebuild this replica from the others", path)
+		return nil, fmt.Errorf("read the snapshot pointer %s: %w: index, term, applied index or id is missing or wrong", path, errPointer)
 	}
 	return p, nil
 }
@@ -73,7 +95,7 @@ func writePointer(dir string, p *pointer) error {
 		return err
 	}
 	path := filepath.Join(dir, pointerName)
-	if err := writeDurably(path+partSuffix, append(b, '\n')); err != nil {
+	if err := writeDurably(path+partSuffix, fmt.Appendf(b, "\n%08x\n", crc32.Checksum(b, castagnoli))); err != nil {
 		return err
 	}
 	if err := os.Rename(path+partSuffix, path); err != nil {

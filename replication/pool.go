@@ -16,10 +16,11 @@ const (
 
 // pool holds the read connections of one database.
 type pool struct {
-	path   string
-	opened func()        // Follows the opening of a connection, with mu held.
-	used   func()        // Follows each use.
-	slots  chan struct{} // One token for each connection in use.
+	path    string
+	opened  func()        // Follows the opening of a connection, with mu held.
+	used    func()        // Follows each use.
+	damaged func(error)   // See conn.
+	slots   chan struct{} // One token for each connection in use.
 
 	mu   sync.Mutex
 	idle []*conn
@@ -77,6 +78,20 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	}
 }
 
+// try is get for a caller that cannot wait: errNoPin.
+func (p *pool) try() (*conn, error) {
+	select {
+	case p.slots <- struct{}{}:
+	default:
+		return nil, errNoPin
+	}
+	c, err := p.take()
+	if c == nil && err == nil {
+		err = errNoPin
+	}
+	return c, err
+}
+
 // take returns a connection, or none if the pool is being drained; it gives the slot back
 // unless it returns one.
 func (p *pool) take() (c *conn, err error) {
@@ -94,10 +109,14 @@ func (p *pool) take() (c *conn, err error) {
 		c, p.idle = p.idle[n-1], p.idle[:n-1]
 	} else {
 		if c, err = openConn(p.path, readerConn); err != nil {
+			if p.damaged != nil && faultOf(err) == faultDamage {
+				p.damaged(err)
+			}
 			return nil, err
 		}
 		p.opened()
 	}
+	c.damaged = p.damaged
 	p.work[c] = struct{}{}
 	p.used()
 	return c, nil

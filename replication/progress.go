@@ -297,3 +297,6 @@ func (p *progress) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *ra
 	}
 	return p.groupTransport.RequestPreVote(id, to, q, r)
 }
+
+// cut lets nothing in or out any more, at once; Close waits as well.
+func (p *progress) cut() { p.groupTransport.cancel() }

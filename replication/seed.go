@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -46,7 +47,7 @@ func seed(dataDir string, node NodeID, id DatabaseID, fromFile string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	l, err := openLogs(filepath.Join(dataDir, "log"), nil)
+	l, err := openOrSalvage(dataDir, slog.Default(), openLogs)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -141,12 +142,13 @@ func (db *DB) wakeUp() error {
 	}
 	in, err := prepareStore(w)
 	if err == nil && in != db.state {
-		err = errors.New("replication: the file of " + string(db.id) + " was changed while it was closed")
+		err = fmt.Errorf("%w: the file was changed while it was closed", errDiverged)
 	}
 	if err != nil {
 		return errors.Join(err, w.close())
 	}
 	db.w = w
+	db.w.damaged = db.readers.damaged
 	db.wal.commits, db.wal.seen = 0, 0
 	db.noteOpen()
 	return nil

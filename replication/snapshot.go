@@ -126,6 +126,12 @@ func (s *snapshotStore) latest() (pointer, bool) {
 	return *s.pointer, true
 }
 
+// position is that of the pointer.
+func (s *snapshotStore) position() position {
+	p, _ := s.latest()
+	return position{LastTerm: p.Term, LastIndex: p.Index}
+}
+
 // busy says whether copies are being made or sent.
 func (s *snapshotStore) busy() bool {
 	s.mu.Lock()
@@ -377,6 +383,9 @@ func (k *snapshotSink) place() error {
 		return err
 	}
 	in, err := stateOf(part)
+	if err == nil {
+		_, err = scrub(context.Background(), part) // Reading it costs as much again as writing it did.
+	}
 	if err != nil {
 		return fmt.Errorf("the received copy cannot be used: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -308,17 +310,17 @@ func TestAMalformedPointerIsReported(t *testing.T) {
 	whole := `{"format":1,"id":"3-50","index":50,"term":3,"configuration":{"Servers":null},"configuration_index":1}`
 	tests := []struct{ name, text, want string }{
 		{"whole", whole, ""},
-		{"empty", "", "rebuild this replica"},
-		{"cut short", whole[:40], "rebuild this replica"},
+		{"empty", "", "damaged"},
+		{"cut short", whole[:40], "damaged"},
 		{"of the future", `{"format":2}`, "format 2 is not known"},
-		{"with something unknown", whole[:len(whole)-1] + `,"more":1}`, "rebuild this replica"},
+		{"with something unknown", whole[:len(whole)-1] + `,"more":1}`, "damaged"},
 		{"of a file that is further than it", whole[:len(whole)-1] + `,"applied":51}`, "wrong"},
 		{"without an index", strings.Replace(whole, `"index":50,`, "", 1), "missing"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, pointerName), []byte(test.text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, pointerName), fmt.Appendf(nil, "%s\n%08x\n", test.text, crc32.Checksum([]byte(test.text), castagnoli)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, err := newSnapshotStore(dir, &fakeReplica{at: 50}, quiet())

@@ -50,7 +50,7 @@ func OpenSolo(dir string, id DatabaseID, now func() time.Time) (*Solo, error) {
 	e := &Engine{opts: opts, checkpoints: newCheckpointer(opts.Log), gone: make(chan struct{}), lost: make(chan error, 1)}
 	db := &DB{
 		id: id, engine: e, path: path, log: opts.Log, solo: true, w: w, state: s,
-		opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1),
+		opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1), batches: make(chan struct{}, 1),
 	}
 	db.readers.open(path, db.noteOpen, db.touch)
 	db.wal.restart = restartWAL

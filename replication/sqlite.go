@@ -44,6 +44,8 @@ type conn struct {
 	stmts map[stmtKey]*stmt
 	clock uint64 // Ticks at each use; the statement of the oldest tick is evicted.
 
+	damaged func(err error) // Hears of damage; nil: nobody.
+
 	mu     sync.Mutex // Guards closed against interrupt.
 	closed bool
 }
@@ -292,6 +294,9 @@ func (c *conn) failure(rc C.int) error {
 		e := c.lastError()
 		if e.code == 0 || e.code == stepDone {
 			e = &sqlError{code: int(rc), text: fmt.Sprintf("result code %d", int(rc))}
+		}
+		if c.damaged != nil && e.code != codeCorruptVTab && faultOf(e) == faultDamage {
+			c.damaged(e)
 		}
 		return e
 	}

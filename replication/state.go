@@ -94,10 +94,13 @@ func finishInstall(path string) error {
 		return err
 	}
 	if info.Size() != p.Received {
-		return fmt.Errorf("the received copy cannot be used: it has %d bytes, not %d", info.Size(), p.Received)
+		return fmt.Errorf("%w: it has %d bytes, not %d", errReceived, info.Size(), p.Received)
 	}
 	if _, err := stateOf(recv); err != nil { // The file that is there stays.
-		return fmt.Errorf("the received copy cannot be used: %w", err)
+		return fmt.Errorf("%w: %w", errReceived, err)
+	}
+	if err := keepDamaged(path); err != nil {
+		return err
 	}
 	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
 		return err
@@ -110,6 +113,9 @@ func finishInstall(path string) error {
 	}
 	return syncDir(dir)
 }
+
+// errReceived: a file that was received and decided for is damaged.
+var errReceived = errors.New("the received copy cannot be used")
 
 func removeAll(paths ...string) error {
 	for _, p := range paths {

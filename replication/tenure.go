@@ -69,7 +69,7 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 			}
 		case <-done:
 			done = nil
-		case <-db.stopping:
+		case <-g.halted:
 			db.tenure.end(cancel)
 			for done != nil {
 				select {
@@ -104,7 +104,7 @@ const barrierTimeout = 10 * time.Second // Until raft's loop takes the barrier.
 func (db *DB) lead(ctx context.Context, g *group, done chan<- struct{}) {
 	defer close(done)
 	term := g.raft.CurrentTerm()
-	for answered(g.raft.Barrier(barrierTimeout), g.life.hold()).Error() != nil || db.held.Load() != nil {
+	for answered(g.raft.Barrier(barrierTimeout), g.life.hold()).Error() != nil || db.held.Load() != nil || db.broken.Load() != nil {
 		select {
 		case <-ctx.Done():
 			return

@@ -48,6 +48,7 @@ const (
 	kindAsk      // Who leads these databases? See election_ask.go.
 	kindHints    // Many AppendEntries without entries; see hints.go.
 	kindRelease  // A leader gives the promises back; see lease.go.
+	kindFetch    // Only on a stream; see fetch.go.
 	kindEnd      // One more than the last.
 )
 

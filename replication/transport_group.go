@@ -43,6 +43,7 @@ type groupTransport struct {
 	vow       vow
 	book      *progress                           // Hears what the pipelines come to; nil in tests of the transport.
 	install   atomic.Pointer[func() (end func())] // See onInstall.
+	fetched   atomic.Pointer[fetchHandler]        // Serves a fetch; nil: not yet.
 
 	ctx    context.Context // Ends with Close.
 	cancel context.CancelFunc
@@ -75,6 +76,14 @@ func (t *transport) group(id DatabaseID) *groupTransport {
 	if closed {
 		_ = g.Close()
 	}
+	return g
+}
+
+// silent is a group that is closed already, and is not known to the transport.
+func (t *transport) silent(id DatabaseID) *groupTransport {
+	g := &groupTransport{t: t, id: id, consumer: make(chan raft.RPC)}
+	g.ctx, g.cancel = context.WithCancel(t.ctx)
+	g.cancel()
 	return g
 }
 
@@ -171,6 +180,9 @@ func (g *groupTransport) call(target raft.ServerAddress, q request, response any
 // send is call, and says on which link the answer came.
 func (g *groupTransport) send(to NodeID, q request, response any) (*link, error) {
 	l, err := g.t.peer(to).connected(g.ctx.Done())
+	if err == nil && g.ctx.Err() != nil { // See guardedLog.
+		err = ErrClosed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +240,9 @@ func (g *groupTransport) receive(in inbound) error {
 	answer := in.answer
 	in.answer = func(response any, err error) {
 		g.t.inbound.Add(-int64(in.size))
+		if g.ctx.Err() != nil { // See guardedLog.
+			response, err = nil, ErrClosed
+		}
 		answer(response, err)
 	}
 	to := &g.requests

@@ -40,7 +40,7 @@ type pipeline struct {
 // AppendEntries sends a request; it blocks while pipelineDepth are under way. It may
 // send fewer entries than asked and then shortens args, which raft reads afterwards.
 func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if p.ctx.Err() != nil {
+	if p.ctx.Err() != nil || p.g.ctx.Err() != nil { // See guardedLog.
 		return nil, raft.ErrPipelineShutdown
 	}
 	cutEntries(args)

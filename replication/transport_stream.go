@@ -96,7 +96,7 @@ func copyStream(conn net.Conn, data io.Reader) (sent int64, err error) {
 	}
 }
 
-// serveStream receives one snapshot.
+// serveStream receives one snapshot, or serves a fetch.
 func (t *transport) serveStream(conn net.Conn, r *bufio.Reader, from NodeID) error {
 	if err := conn.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
 		return err
@@ -104,6 +104,9 @@ func (t *transport) serveStream(conn net.Conn, r *bufio.Reader, from NodeID) err
 	f, err := readFrame(r, maxFrame)
 	if err != nil {
 		return err
+	}
+	if f.kind == kindFetch {
+		return t.serveFetch(conn, f, from)
 	}
 	if f.kind != kindInstall {
 		return fmt.Errorf("a stream begins with a frame of kind %d", f.kind)
