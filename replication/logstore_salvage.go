@@ -33,7 +33,7 @@ import (
 var errStore = errors.New("the raft log store is damaged")
 
 const (
-	newStore     = "log.new"
+	freshStore     = "log.new"
 	damagedStore = "log.damaged"
 	storeMark    = "log-damaged"
 	sealName     = "SEAL"
@@ -132,7 +132,7 @@ func breakSeal(dir string) error {
 func openOrSalvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error)) (*logs, error) {
 	dir := filepath.Join(dataDir, "log")
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) { // A crash came between the last two steps.
-		if err := os.Rename(filepath.Join(dataDir, newStore), dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(filepath.Join(dataDir, freshStore), dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -177,7 +177,7 @@ func openSafely(dir string, log *slog.Logger, open func(dir string, log *slog.Lo
 
 // salvage replaces the store by one with what can be read of it.
 func salvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error)) error {
-	dir, fresh, old := filepath.Join(dataDir, "log"), filepath.Join(dataDir, newStore), filepath.Join(dataDir, damagedStore)
+	dir, fresh, old := filepath.Join(dataDir, "log"), filepath.Join(dataDir, freshStore), filepath.Join(dataDir, damagedStore)
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
