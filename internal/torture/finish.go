@@ -162,12 +162,16 @@ func (r *run) judge(all map[string]held) {
 
 // judgeRegisters judges each register by itself.
 func (r *run) judgeRegisters() []string {
-	byKey := map[string][]verdict.RegisterOp{}
+	byKey, watched := map[string][]verdict.RegisterOp{}, map[string][]verdict.RegisterOp{}
 	for _, op := range r.histories.registers.all() {
 		byKey[op.Key] = append(byKey[op.Key], op)
 	}
+	for _, op := range r.histories.watched.all() {
+		watched[op.Key] = append(watched[op.Key], op)
+	}
 	var found []string
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		found = append(found, verdict.Stale(key, byKey[key], watched[key])...)
 		v := verdict.Register(key, byKey[key], judgePatience)
 		found = append(found, v.Wrong...)
 		if len(v.Wrong) > 0 {

@@ -366,7 +366,7 @@ func (r *run) writeHistories() error {
 	defer f.Close()
 	e := json.NewEncoder(f)
 	h := &r.histories
-	return errors.Join(write(e, "register", &h.registers), write(e, "insert", &h.inserts), write(e, "request", &h.requests),
+	return errors.Join(write(e, "register", &h.registers), write(e, "watched", &h.watched), write(e, "insert", &h.inserts), write(e, "request", &h.requests),
 		write(e, "transfer", &h.transfers), write(e, "balance", &h.balances), write(e, "lists", &h.txns), write(e, "session", &h.visits), f.Sync())
 }
 

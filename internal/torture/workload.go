@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	// perRegister bounds the operations of one register, beside those of the watchers: judging
-	// more takes long.
-	perRegister = 300
-	// watchEvery is how often a watcher reads: about a third as often as a register is used.
-	watchEvery = 25 * time.Millisecond
+	// perRegister bounds the operations of one register: judging more takes long.
+	perRegister = 400
+	// watchEvery is how often a watcher reads.
+	watchEvery = 20 * time.Millisecond
 	// perList bounds the appends to one list: whoever reads it reads all of it.
 	perList = 60
 	// money is in each account at first.
@@ -47,6 +46,7 @@ var schema = []statement{
 // histories are what the clients did.
 type histories struct {
 	registers recorder[verdict.RegisterOp]
+	watched   recorder[verdict.RegisterOp] // Of the watchers: too many at once for a full judgement.
 	inserts   recorder[verdict.Insert]
 	requests  recorder[verdict.Insert] // The ids of all writes that have one.
 	transfers recorder[verdict.Transfer]
@@ -160,7 +160,7 @@ func (c *client) watch(ctx context.Context, k *keys) {
 			op := verdict.RegisterOp{Key: key, Verb: verdict.Read, Span: span}
 			op.Value, _ = r.one()
 			if c.end(&op.Span, d, verdict.Done); op.Outcome == verdict.Done {
-				c.histories.registers.add(op)
+				c.histories.watched.add(op)
 			}
 			return nil
 		})

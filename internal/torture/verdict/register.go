@@ -1,9 +1,11 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -96,4 +98,42 @@ func Register(key string, ops []RegisterOp, limit time.Duration) RegisterVerdict
 		v.Wrong = []string{fmt.Sprintf("register %s: its %d operations could not be judged within %s", key, len(history), limit)}
 	}
 	return v
+}
+
+// Stale checks readings of one register against its writes by real time alone, which takes
+// time in proportion however many overlap: a reading is wrong if its value was written
+// after it had returned, or replaced before it was called. Each value is written once.
+func Stale(key string, writes, readings []RegisterOp) []string {
+	written := map[int64]RegisterOp{0: {Span: Span{Return: -1, Outcome: Done}}}
+	var done []RegisterOp
+	for _, w := range writes {
+		if w.Verb == Read || w.Outcome == Refused || w.Verb == Swap && w.Outcome == Done && !w.Swapped {
+			continue
+		}
+		written[w.To] = w
+		if w.Outcome == Done {
+			done = append(done, w)
+		}
+	}
+	slices.SortFunc(done, func(a, b RegisterOp) int { return cmp.Compare(a.Return, b.Return) })
+	last := make([]RegisterOp, len(done)) // Of those that returned so far, the one that was called last.
+	for i, w := range done {
+		if last[i] = w; i > 0 && last[i-1].Call > w.Call {
+			last[i] = last[i-1]
+		}
+	}
+	var wrong findings
+	for _, r := range readings {
+		w, ok := written[r.Value]
+		n, _ := slices.BinarySearchFunc(done, r.Call, func(d RegisterOp, call int64) int { return cmp.Compare(d.Return, call) })
+		switch {
+		case !ok:
+			wrong.add("register %s: %d was read, which nobody wrote (%s)", key, r.Value, r.Span)
+		case w.Call > r.Return:
+			wrong.add("register %s: %d was read before it was written (%s; %s)", key, r.Value, r.Span, w.Span)
+		case n > 0 && w.Outcome == Done && last[n-1].Call > w.Return:
+			wrong.add("register %s: stale: %d was read (%s), which had been replaced by %d (%s)", key, r.Value, r.Span, last[n-1].To, last[n-1].Span)
+		}
+	}
+	return wrong.words()
 }

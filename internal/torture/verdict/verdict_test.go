@@ -3,6 +3,7 @@ package verdict
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -66,6 +67,38 @@ func TestRegister(t *testing.T) {
 			if !v.Decided {
 				t.Error("it was not decided")
 			}
+		})
+	}
+}
+
+func TestStale(t *testing.T) {
+	write := func(call, ret, to int64, o Outcome) RegisterOp {
+		return RegisterOp{Span: during(1, call, ret, o), Verb: Write, To: to}
+	}
+	swap := RegisterOp{Span: during(1, 9, 10, Done), Verb: Swap, From: 8, To: 9, Swapped: true}
+	missed := RegisterOp{Span: during(1, 11, 12, Done), Verb: Swap, From: 8, To: 77}
+	writes := []RegisterOp{write(1, 2, 7, Done), write(3, 6, 8, Done), swap, missed, write(13, 14, 5, Open), write(15, 16, 6, Refused)}
+	cases := []struct {
+		name             string
+		value, call, ret int64
+		wanted           []string
+	}{
+		{"nothing yet", 0, 0, 1, nil},
+		{"the first value beside its write", 0, 1, 4, nil},
+		{"a value beside the write that replaces it", 7, 5, 7, nil},
+		{"the newest value", 9, 20, 21, nil},
+		{"an open write", 5, 14, 21, nil},
+		{"an old value", 7, 7, 8, []string{"stale: 7 was read", "replaced by 8"}},
+		{"a value that a swap replaced", 8, 11, 12, []string{"replaced by 9"}},
+		{"nothing, after writes", 0, 7, 8, []string{"stale: 0"}},
+		{"a value of the future", 8, 0, 2, []string{"before it was written"}},
+		{"a refused value", 6, 20, 21, []string{"nobody wrote"}},
+		{"the value of a swap that missed", 77, 20, 21, []string{"nobody wrote"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			read := RegisterOp{Span: during(2, c.call, c.ret, Done), Verb: Read, Value: c.value}
+			expect(t, Stale("k", writes, []RegisterOp{read}), c.wanted...)
 		})
 	}
 }
@@ -252,14 +285,14 @@ func serial(r *rand.Rand, n int) []Txn {
 		txns = append(txns, tx)
 	}
 	last := Txn{Span: during(9, int64(100*n+1000), int64(100*n+1001), Done)}
-	for key, values := range state {
-		last.Reads = append(last.Reads, ListRead{key, values})
+	for _, key := range slices.Sorted(maps.Keys(state)) {
+		last.Reads = append(last.Reads, ListRead{key, state[key]})
 	}
 	return append(txns, last)
 }
 
-// spoil makes one acknowledged append of the history lost to the last reader, or lets a
-// late reader see an old list.
+// spoil makes the first append to a list lost to all readers, or turns a list round for the
+// last one.
 func spoil(r *rand.Rand, txns []Txn) string {
 	last := &txns[len(txns)-1]
 	i := r.IntN(len(last.Reads))
@@ -267,7 +300,6 @@ func spoil(r *rand.Rand, txns []Txn) string {
 		i = (i + 1) % len(last.Reads)
 	}
 	read := &last.Reads[i]
-	n := len(read.Values)
 	if r.IntN(2) == 0 {
 		for k := range txns {
 			if slices.ContainsFunc(txns[k].Appends, func(a ListAppend) bool { return a == ListAppend{read.Key, read.Values[0]} }) {
@@ -283,6 +315,7 @@ func spoil(r *rand.Rand, txns []Txn) string {
 		}
 		return "the first value of " + read.Key + " was lost by all"
 	}
-	read.Values = slices.Concat(read.Values[:n-2], read.Values[n-1:], read.Values[n-2:n-1])
-	return "the last two of " + read.Key + " changed places in the last reading"
+	read.Values = slices.Clone(read.Values)
+	slices.Reverse(read.Values)
+	return "the last reading saw " + read.Key + " the other way round"
 }
