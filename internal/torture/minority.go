@@ -29,7 +29,7 @@ func (n *nemesis) askMinority(ctx context.Context, boxes []*box) func() {
 // askOne judges one answer. One that was not there yet when the cut ended is judged by the
 // time until then.
 func (n *nemesis) askOne(ctx context.Context, d *door, cut time.Time) {
-	long, cancel := context.WithTimeout(ctx, 2*minorityPatience)
+	long, cancel := context.WithTimeout(ctx, 2*minorityPatience+n.o.slack())
 	defer cancel()
 	begin := time.Now()
 	_, err := d.execute(long, sql(`INSERT INTO entry SELECT 'minority' WHERE 0`))
