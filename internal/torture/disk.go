@@ -110,8 +110,10 @@ func (d *disk) fill() error {
 	return nil
 }
 
-// free gives the space back.
-func (d *disk) free() error { return os.Remove(filepath.Join(d.dir, ballast)) }
+// free gives the space back, for good: a power cut must not bring the ballast back.
+func (d *disk) free() error {
+	return errors.Join(os.Remove(filepath.Join(d.dir, ballast)), d.sync())
+}
 
 // sync writes everything out, so that what is made before the faults is not their matter.
 func (d *disk) sync() error { return command("sync", "-f", d.dir) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +44,7 @@ func (n *nemesis) askOne(ctx context.Context, d *door, cut time.Time) {
 	case err == nil && time.Since(cut) > minorityPatience+n.o.slack():
 		n.wrong("minority: %s acknowledged a write %.1f s after it was cut off", d.node, time.Since(cut).Seconds())
 	case err == nil:
+	case errors.Is(err, syscall.ECONNREFUSED): // It is still starting after another fault.
 	case !errors.As(err, &status) || status.status != http.StatusServiceUnavailable:
 		n.wrong("minority: %s, cut off, answered %v instead of 503", d.node, err)
 	case !status.retry:
