@@ -226,6 +226,11 @@ func TestManyDatabasesAreMadeAtOnce(t *testing.T) {
 			return status == 200 && !strings.Contains(text, "error")
 		})
 	}
+	out = databases.Created{}
+	if err := admin.Post(t.Context(), "/databases", databases.NewDatabases{Tenant: "minzheng", Name: "load", First: 71, Count: 2}, &out); err != nil ||
+		len(out.Databases) != 2 || out.Databases[1] != "minzheng/load72" {
+		t.Errorf("some more: %v, %v", out, err)
+	}
 	if err := admin.Post(t.Context(), "/databases", databases.NewDatabases{Tenant: "minzheng", Name: "load1"}, nil); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("made twice: %v", err)
 	}

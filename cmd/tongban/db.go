@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tongban/node/client"
+	"tongban/node/exit"
 	"tongban/service/databases"
 	"tongban/tenancy"
 )
@@ -32,8 +34,8 @@ With --count N, makes NAME1 to NAMEN; those that are there already stay as they 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Tenant, in.Name = args[0], args[1]
 			return a.with(func(c *client.Client) error {
-				var out databases.Created
-				if err := c.Post(cmd.Context(), "/databases", in, &out); err != nil {
+				out, err := createDatabases(cmd.Context(), c, in)
+				if err != nil {
 					return err
 				}
 				if a.asJSON {
@@ -41,6 +43,10 @@ With --count N, makes NAME1 to NAMEN; those that are there already stay as they 
 				}
 				for _, k := range out.Keys {
 					fmt.Fprintf(a.out, "%s  %s\n", k.Database, k.Secret)
+				}
+				if out.Waiting {
+					fmt.Fprintln(a.err, "The databases are made, and some have no leader yet; see tongban status.")
+					return nil
 				}
 				if len(out.Databases) == 1 {
 					fmt.Fprintf(a.err, "Database %s is ready.\n", out.Databases[0])
@@ -54,6 +60,34 @@ With --count N, makes NAME1 to NAMEN; those that are there already stay as they 
 	cmd.Flags().IntVar(&in.Count, "count", 0, "make so many, NAME1, NAME2 …")
 	cmd.Flags().BoolVar(&in.Key, "key", false, "make a key that reads and writes, for each, and print it")
 	return a.addJSON(a.addDir(cmd))
+}
+
+// createAgain is how often a part of many databases is asked for again: it is made, but was
+// not ready in time.
+const createAgain = 5
+
+// createDatabases asks for databases, many of them in parts.
+func createDatabases(ctx context.Context, c *client.Client, in databases.NewDatabases) (out databases.Created, err error) {
+	for first, left := 1, in.Count; ; first, left = first+databases.MaxCount/2, left-databases.MaxCount/2 {
+		part, got := in, databases.Created{}
+		if in.Count > 0 {
+			part.First, part.Count = first, min(left, databases.MaxCount/2)
+		}
+		for try := 0; ; try++ {
+			err = c.Post(ctx, "/databases", part, &got)
+			if err == nil || exit.Code(err) != exit.Temporary || in.Count == 0 || try == createAgain {
+				break
+			}
+		}
+		if err != nil {
+			return out, err
+		}
+		out.Waiting = out.Waiting || got.Waiting
+		out.Databases, out.Keys = append(out.Databases, got.Databases...), append(out.Keys, got.Keys...)
+		if left <= databases.MaxCount/2 {
+			return out, nil
+		}
+	}
 }
 
 func (a *app) dbList() *cobra.Command {

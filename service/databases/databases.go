@@ -20,15 +20,14 @@ var files embed.FS
 var PermManage = service.Permission{Name: "databases.manage", Roles: []service.Role{service.RoleOperator}}
 
 const (
-	// maxCount bounds the databases that one call creates.
-	maxCount = 5000
+	// MaxCount bounds the databases that one call creates: a call is answered within ten
+	// seconds.
+	MaxCount = 250
 	// createAtOnce bounds those of one transaction: each is some rows and an entry of the
 	// audit.
-	createAtOnce = 50
-	// readyWait bounds the wait for one database that was created, readyEach what each further
-	// one adds.
+	createAtOnce = 20
+	// readyWait bounds the wait for the databases that were created.
 	readyWait = 8 * time.Second
-	readyEach = 25 * time.Millisecond
 )
 
 // Ready waits until databases are open on this node and have a leader.
@@ -68,8 +67,10 @@ func folder(name string) fs.FS {
 type NewDatabases struct {
 	Tenant string `json:"tenant"`
 	Name   string `json:"name"`
-	// Count > 0: so many databases <name>1, <name>2 …; those that are there already stay.
+	// Count > 0: so many databases (at most MaxCount), <name>1, <name>2 …; those that are there
+	// already stay. First > 0: they begin at <name><First>.
 	Count int  `json:"count,omitempty"`
+	First int  `json:"first,omitempty"`
 	Key   bool `json:"key,omitempty"` // A key that reads and writes, for each.
 }
 
@@ -77,6 +78,8 @@ type NewDatabases struct {
 type Created struct {
 	Databases []replication.DatabaseID `json:"databases"`      // In order; also those that were there.
 	Keys      []Key                    `json:"keys,omitempty"` // In the same order.
+	// Waiting: some have no leader yet. Only with keys, which would be lost with a refusal.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 func (in NewDatabases) names() []string {
@@ -85,7 +88,7 @@ func (in NewDatabases) names() []string {
 	}
 	names := make([]string, in.Count)
 	for i := range names {
-		names[i] = fmt.Sprintf("%s%d", in.Name, i+1)
+		names[i] = fmt.Sprintf("%s%d", in.Name, i+max(in.First, 1))
 	}
 	return names
 }
@@ -105,8 +108,8 @@ func (m *manager) create(ctx context.Context, r *service.Request) (service.Respo
 	if err := r.Decode(&in); err != nil {
 		return service.Response{}, err
 	}
-	if in.Count < 0 || in.Count > maxCount {
-		return service.Response{}, service.ErrInvalid.With("detail", fmt.Sprintf("count is a number from 1 to %d", maxCount))
+	if in.Count < 0 || in.Count > MaxCount || in.First < 0 {
+		return service.Response{}, service.ErrInvalid.With("detail", fmt.Sprintf("count is a number from 1 to %d", MaxCount))
 	}
 	names := in.names()
 	var out Created
@@ -123,8 +126,8 @@ func (m *manager) create(ctx context.Context, r *service.Request) (service.Respo
 	}
 	response, err := r.Commit(ctx, func(tx *service.Tx) (service.Response, error) {
 		part, err := in.enter(tx, r.Principal, names)
-		all := Created{append(out.Databases[:len(out.Databases):len(out.Databases)], part.Databases...),
-			append(out.Keys[:len(out.Keys):len(out.Keys)], part.Keys...)}
+		all := Created{Databases: append(out.Databases[:len(out.Databases):len(out.Databases)], part.Databases...),
+			Keys: append(out.Keys[:len(out.Keys):len(out.Keys)], part.Keys...)}
 		return service.SeeOther("/databases", all), err
 	})
 	if err != nil {
@@ -135,9 +138,15 @@ func (m *manager) create(ctx context.Context, r *service.Request) (service.Respo
 		id, _ := tenancy.ApplicationDatabase(in.Tenant, name)
 		ids = append(ids, id)
 	}
-	waiting, cancel := context.WithTimeout(ctx, readyWait+time.Duration(in.Count)*readyEach)
+	waiting, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
-	if err := m.ready(waiting, ids...); err != nil {
+	err = m.ready(waiting, ids...)
+	if made, ok := response.Data.(Created); ok && err != nil && in.Key {
+		made.Waiting = true
+		response.Data = made
+		return response, nil
+	}
+	if err != nil {
 		return service.Response{}, service.ErrUnavailable.With("retry_after", 2).Because(
 			fmt.Errorf("the databases are entered, but not all are ready: %w", err))
 	}
