@@ -77,6 +77,7 @@ func (t *transport) watch(n NodeID) *peer {
 		return p
 	}
 	p.pulse.stop, p.pulse.need, p.pulse.since = cancel, upAfter, time.Now()
+	p.pulse.heard, p.pulse.missed = time.Time{}, 0
 	return p
 }
 
