@@ -42,10 +42,12 @@ var (
 	ErrUnknownOutcome = errors.New("replication: the outcome of the change is unknown")
 	// ErrOverloaded: the queue of the database is full. Certainly not applied.
 	ErrOverloaded = errors.New("replication: too many changes are waiting")
-	// ErrTooSlow: the closure used more than Options.MaxClosure. Certainly not applied.
-	ErrTooSlow = errors.New("replication: the change took too long")
-	// ErrTooMuch: the closure wrote more than Options.MaxBatchBytes. Certainly not applied.
-	ErrTooMuch = errors.New("replication: the change writes too much; make several of it")
+	// ErrTooSlow: the closure used more than Options.MaxClosure, certainly not applied; or a
+	// View more than Options.MaxRead.
+	ErrTooSlow = errors.New("replication: it took too long")
+	// ErrTooMuch: the closure wrote more than Options.MaxBatchBytes, or a statement needs
+	// more memory or temporary files than one may. Certainly not applied.
+	ErrTooMuch = errors.New("replication: this is too much at once; make several of it")
 	// ErrForbiddenSQL: a statement that replication cannot allow. Certainly not applied.
 	ErrForbiddenSQL = errors.New("replication: this SQL is not allowed")
 	// ErrClosed: the database or engine is closed.
@@ -85,6 +87,7 @@ type Options struct {
 	// are handed to it. 30 s; negative: never.
 	BalanceAfter  time.Duration
 	MaxClosure    time.Duration // 100 ms: the longest that one closure may run.
+	MaxRead       time.Duration // 10 s: the longest that one View may run; negative: for ever.
 	MaxBatch      int           // 1,024 closures a raft entry.
 	MaxBatchBytes int           // 1 MiB a raft entry.
 	MaxQueue      int           // 4,096 closures waiting per database.

@@ -70,6 +70,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.HeartbeatTimeout = cmp.Or(o.HeartbeatTimeout, time.Second)
 	o.BalanceAfter = cmp.Or(o.BalanceAfter, 30*time.Second)
 	o.MaxClosure = cmp.Or(o.MaxClosure, 100*time.Millisecond)
+	o.MaxRead = cmp.Or(o.MaxRead, 10*time.Second)
 	o.MaxBatch = cmp.Or(o.MaxBatch, 1024)
 	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 1<<20)
 	o.MaxQueue = cmp.Or(o.MaxQueue, 4096)

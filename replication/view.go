@@ -52,9 +52,24 @@ func (db *DB) View(ctx context.Context, level Level, fn func(v *View) error) err
 			return err
 		}
 	}
-	err := db.read(ctx, fn)
+	err := db.readLimited(ctx, fn)
 	if err == nil && level == Leader {
 		return db.confirm(ctx, term) // Or what fn read may have been old already.
+	}
+	return err
+}
+
+// readLimited is read for at most Options.MaxRead.
+func (db *DB) readLimited(ctx context.Context, fn func(v *View) error) error {
+	most := db.engine.opts.MaxRead
+	if most < 0 {
+		return db.read(ctx, fn)
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("%w: a view may run for %v", ErrTooSlow, most))
+	defer cancel()
+	err := db.read(limited, fn)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // Of ours; it waited for a connection.
+		return context.Cause(limited)
 	}
 	return err
 }
@@ -253,6 +268,9 @@ func (v *View) usable() error {
 	}
 	if err := v.pool.ends(); err != nil {
 		return err
+	}
+	if cause := context.Cause(v.ctx); errors.Is(cause, ErrTooSlow) {
+		return cause
 	}
 	return v.ctx.Err()
 }
