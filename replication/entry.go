@@ -13,6 +13,7 @@ import (
 //	proposal  16 bytes, never used twice
 //	base      uvarint: index of the last command applied where it was evaluated
 //	time      varint: Unix microseconds
+//	engine    uvarint: the version of SQLite and of our rules (engineVersion)
 //	texts     uvarint count, each: uvarint length, SQL
 //	units     uvarint count (a unit is one update), each: uvarint count of
 //	          statements, each:
@@ -21,18 +22,20 @@ import (
 //	            rowid    varint: last_insert_rowid after it
 //	            changes  varint
 //	            args     uvarint count, each: tag byte and value
-const entryVersion = 1
+const entryVersion = 2
 
 // proposalID names one proposal of one process.
 type proposalID [16]byte
 
 type entry struct {
-	id    proposalID
-	base  uint64
-	time  int64
-	texts []string
-	units int
-	body  []byte
+	id   proposalID
+	base uint64
+	time int64
+	// What it was evaluated with.
+	engine uint64
+	texts  []string
+	units  int
+	body   []byte
 }
 
 // recorded is one statement and what it must do on every replica.
@@ -150,7 +153,7 @@ func appendValue(b []byte, a any) []byte {
 }
 
 func (r *recorder) entry(id proposalID, base uint64, time int64) entry {
-	return entry{id: id, base: base, time: time, texts: r.texts, units: r.units, body: r.body}
+	return entry{id: id, base: base, time: time, engine: engineVersion(), texts: r.texts, units: r.units, body: r.body}
 }
 
 func (e entry) encode() []byte {
@@ -162,6 +165,7 @@ func (e entry) encode() []byte {
 	b = append(b, e.id[:]...)
 	b = binary.AppendUvarint(b, e.base)
 	b = binary.AppendVarint(b, e.time)
+	b = binary.AppendUvarint(b, e.engine)
 	b = binary.AppendUvarint(b, uint64(len(e.texts)))
 	for _, t := range e.texts {
 		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
@@ -178,12 +182,13 @@ func decodeEntry(data []byte) (entry, error) {
 		return entry{}, errEntry
 	}
 	if data[0] != entryVersion {
-		return entry{}, fmt.Errorf("replication: the log entry has format %d, this program knows %d: upgrade it", data[0], entryVersion)
+		return entry{}, fmt.Errorf("replication: the log entry has format %d, this program knows %d: the two are of different versions", data[0], entryVersion)
 	}
 	var e entry
 	r := reader{b: data[1+copy(e.id[:], data[1:]):]}
 	e.base = r.uvarint()
 	e.time = r.varint()
+	e.engine = r.uvarint()
 	e.texts = make([]string, r.count())
 	for i := range e.texts {
 		e.texts[i] = string(r.bytes(r.count()))

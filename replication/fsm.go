@@ -92,6 +92,9 @@ func (a *applying) take(l *raft.Log) error {
 		return nil
 	}
 	e, err := decodeEntry(l.Data)
+	if err == nil {
+		err = checkEngine(e.engine)
+	}
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 	a.state.applied, a.state.term = l.Index, l.Term
 	if own != nil && db.open == own && !a.begun {
 		db.open, a.begun = nil, true // The transaction that is open holds its effects.
-		a.state.lastcmd, a.state.time = l.Index, max(a.state.time, e.time)
+		a.executed(l.Index, e)
 		a.own, a.result, a.index = own, committed, l.Index
 		return nil
 	}
@@ -134,12 +137,18 @@ func (a *applying) apply(l *raft.Log, e entry) error {
 		} else if err := db.execute(e); err != nil {
 			return err
 		}
-		a.state.lastcmd, a.state.time = l.Index, max(a.state.time, e.time)
+		a.executed(l.Index, e)
 	}
 	if own != nil {
 		a.own, a.result, a.index = own, result, l.Index
 	}
 	return nil
+}
+
+// executed notes an entry that has taken effect.
+func (a *applying) executed(index uint64, e entry) {
+	a.state.lastcmd, a.state.time = index, max(a.state.time, e.time)
+	a.state.engine = max(a.state.engine, e.engine)
 }
 
 // commit ends the transaction with the applied index in it, and publishes it.

@@ -13,28 +13,32 @@ type state struct {
 	term    uint64 // Its term.
 	lastcmd uint64 // Index of the last entry that was executed, not rejected.
 	time    int64  // Its time, Unix microseconds.
+	engine  uint64 // The newest engineVersion of those that were executed.
 }
 
 const (
 	createState = `CREATE TABLE IF NOT EXISTS replication_state(
 		id INTEGER PRIMARY KEY CHECK (id = 1),
 		applied INTEGER NOT NULL, term INTEGER NOT NULL,
-		lastcmd INTEGER NOT NULL, time INTEGER NOT NULL) STRICT`
-	firstState = `INSERT OR IGNORE INTO replication_state VALUES (1, 0, 0, 0, 0)`
-	writeState = `UPDATE replication_state SET applied = ?, term = ?, lastcmd = ?, time = ? WHERE id = 1`
-	readState  = `SELECT applied, term, lastcmd, time FROM replication_state WHERE id = 1`
+		lastcmd INTEGER NOT NULL, time INTEGER NOT NULL, engine INTEGER NOT NULL) STRICT`
+	firstState = `INSERT OR IGNORE INTO replication_state VALUES (1, 0, 0, 0, 0, 0)`
+	writeState = `UPDATE replication_state SET applied = ?, term = ?, lastcmd = ?, time = ?, engine = ? WHERE id = 1`
+	readState  = `SELECT applied, term, lastcmd, time, engine FROM replication_state WHERE id = 1`
 )
 
 func (c *conn) readState() (state, error) {
-	var applied, term, lastcmd, time int64
-	if err := c.one(readState, &applied, &term, &lastcmd, &time); err != nil {
+	var applied, term, lastcmd, time, engine int64
+	if err := c.one(readState, &applied, &term, &lastcmd, &time, &engine); err != nil {
 		return state{}, fmt.Errorf("read the applied index: %w", err)
 	}
-	return state{uint64(applied), uint64(term), uint64(lastcmd), time}, nil
+	if err := checkEngine(uint64(engine)); err != nil {
+		return state{}, err
+	}
+	return state{uint64(applied), uint64(term), uint64(lastcmd), time, uint64(engine)}, nil
 }
 
 func (c *conn) writeState(s state) error {
-	_, err := c.exec(writeState, int64(s.applied), int64(s.term), int64(s.lastcmd), s.time)
+	_, err := c.exec(writeState, int64(s.applied), int64(s.term), int64(s.lastcmd), s.time, int64(s.engine))
 	return err
 }
 
