@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ var (
 type disks struct {
 	mu      sync.Mutex
 	now     map[replication.NodeID]*vfs.MemFS
+	spoiled map[replication.NodeID]*atomic.Bool // See forgetful.
 	rng     *rand.Rand
 	longest time.Duration
 }
@@ -52,6 +54,17 @@ func (d *disks) of(name replication.NodeID) *vfs.MemFS {
 		d.now[name] = vfs.NewCrashableMem()
 	}
 	return d.now[name]
+}
+
+// fresh makes the disk of a node's next life a sound one.
+func (d *disks) fresh(name replication.NodeID) *atomic.Bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.spoiled == nil {
+		d.spoiled = map[replication.NodeID]*atomic.Bool{}
+	}
+	d.spoiled[name] = new(atomic.Bool)
+	return d.spoiled[name]
 }
 
 // crash leaves of a log store what is synced, and so much in a hundred of the rest, for
@@ -93,7 +106,7 @@ func simulate(t *testing.T, o replicationtest.WorldOptions) (log []string, wrong
 	d := &disks{now: map[replication.NodeID]*vfs.MemFS{}, rng: rand.New(rand.NewPCG(o.Seed, 3)), longest: 4 * time.Second}
 	more := o.Prepare
 	o.Prepare = func(name replication.NodeID, opts *replication.Options) {
-		replication.LogIn(opts, d.of(name))
+		replication.LogIn(opts, forgetful{d.of(name), d.fresh(name)})
 		replication.BeforePropose(opts, d.pause)
 		if more != nil {
 			more(name, opts)
@@ -107,6 +120,24 @@ func simulate(t *testing.T, o replicationtest.WorldOptions) (log []string, wrong
 		return replication.Crash(e, dir, power, r, func() error {
 			return d.crash(replication.Name(e), replication.Dir(e), dir, survives, r)
 		})
+	}
+	o.Fill = func(e *replication.Engine) (restore func()) {
+		if ids := e.Databases(); len(ids) > 0 {
+			if db, ok := e.DB(ids[0]); ok {
+				return replication.FillDisk(db)
+			}
+		}
+		return func() {}
+	}
+	o.Spoil = func(name replication.NodeID) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.spoiled[name].Store(true)
+	}
+	o.Wipe = func(name replication.NodeID) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.now[name] = nil
 	}
 	var history *replicationtest.History
 	var traces []replicationtest.Trace

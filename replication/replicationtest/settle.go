@@ -30,16 +30,21 @@ func (w *World) Run() (traces []Trace, err error) {
 	}
 	time.Sleep(10 * w.o.Heartbeat) // A calm, in which clients go on.
 	w.end()
+	w.repairs.Wait()
 	for _, id := range w.ids {
 		t, err := w.settle(id)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.accusations())
 		}
 		traces = append(traces, t...)
 	}
+	return traces, w.accusations()
+}
+
+func (w *World) accusations() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return traces, errors.Join(w.wrong...)
+	return errors.Join(w.wrong...)
 }
 
 // recovery is how many heartbeats a division without faults may need until it serves.

@@ -101,6 +101,28 @@ var faults = []fault{
 		}
 		return nil, nil
 	}},
+	{"full disk", 2, func(w *World, r *rand.Rand) (func() error, error) {
+		l := w.life(w.one(r))
+		if l == nil || w.o.Fill == nil {
+			return nil, nil
+		}
+		w.note("the disk of %s is full", l.name)
+		restore := w.o.Fill(l.engine)
+		return func() error {
+			w.note("the disk of %s has room", l.name)
+			restore()
+			return nil
+		}, nil
+	}},
+	{"bad disk", 2, func(w *World, r *rand.Rand) (func() error, error) {
+		if l := w.life(w.one(r)); l != nil && w.o.Spoil != nil {
+			w.note("the log of %s cannot be synced", l.name)
+			l.spoilt.Store(true)
+			w.o.Spoil(l.name)
+		}
+		return nil, nil
+	}},
+	{"replace", 1, func(w *World, r *rand.Rand) (func() error, error) { return nil, w.replace(w.one(r), r) }},
 	{"reopen", 2, func(w *World, r *rand.Rand) (func() error, error) {
 		l, id := w.life(w.one(r)), w.ids[r.IntN(len(w.ids))]
 		if l == nil || l.db(id) == nil {

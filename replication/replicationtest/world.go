@@ -32,6 +32,12 @@ type WorldOptions struct {
 	// Crash takes what a crash leaves of a node at this moment, in a new folder; the engine
 	// goes on a little while, unheard. power: what is not synced may be lost.
 	Crash func(e *replication.Engine, dir string, power bool, r *rand.Rand) error
+	// Fill makes a node's disk full, until restore; nil: no disk gets full.
+	Fill func(e *replication.Engine) (restore func())
+	// Wipe gives a node a new disk for its log.
+	Wipe func(replication.NodeID)
+	// Spoil makes the next fsyncs of a node's log fail, for good; nil: none does.
+	Spoil func(replication.NodeID)
 }
 
 // World is a division in virtual time: engines with real logs and files, an unkind network,
@@ -47,15 +53,19 @@ type World struct {
 	clients sync.WaitGroup
 	ending  chan struct{}
 	dying   sync.WaitGroup // Engines that were killed.
+	repairs sync.WaitGroup // What must be over before the end.
 	ticket  atomic.Int64
 
 	mu     sync.Mutex
 	lives  map[replication.NodeID]*life
 	dirs   map[replication.NodeID]string
 	births int
-	log    []string
-	wrong  []error
-	terms  map[string]replication.NodeID // Database and term: who led.
+	// A node that was replaced founds no group; one is replaced at a time.
+	replaced  map[replication.NodeID]bool
+	replacing bool
+	log       []string
+	wrong     []error
+	terms     map[string]replication.NodeID // Database and term: who led.
 }
 
 // life is a node from one start to the next stop.
@@ -63,6 +73,8 @@ type life struct {
 	name   replication.NodeID
 	engine *replication.Engine
 	dead   atomic.Bool // Before anything of it is taken away.
+	ended  chan struct{}
+	spoilt atomic.Bool // Its log cannot be synced.
 	mu     sync.Mutex
 	dbs    map[replication.DatabaseID]*replication.DB
 }
@@ -102,6 +114,7 @@ func NewWorld(o WorldOptions) (*World, error) {
 	w := &World{
 		o: o, Lines: NewLines(o.Seed), History: &History{}, ending: make(chan struct{}),
 		lives: map[replication.NodeID]*life{}, dirs: map[replication.NodeID]string{}, terms: map[string]replication.NodeID{},
+		replaced: map[replication.NodeID]bool{},
 	}
 	for i := range o.Databases {
 		w.ids = append(w.ids, replication.DatabaseID(fmt.Sprintf("t%d/main", i+1)))
@@ -163,21 +176,47 @@ func (w *World) Start(name replication.NodeID) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
-	l := &life{name: name, engine: e, dbs: map[replication.DatabaseID]*replication.DB{}}
+	l := &life{name: name, engine: e, ended: make(chan struct{}), dbs: map[replication.DatabaseID]*replication.DB{}}
 	w.Lines.Attach(name, e)
 	w.mu.Lock()
 	w.lives[name] = l
 	w.mu.Unlock()
 	for _, id := range w.ids {
-		if err := w.openDB(l, id); err != nil {
+		err := w.openDB(l, id)
+		if err != nil && w.life(name) == l { // Or the storm has ended it meanwhile.
 			return err
 		}
 	}
+	w.dying.Go(func() { w.watch(l) })
 	return nil
 }
 
+// watch ends a node whose engine says that it can vouch for nothing any more, and starts
+// it again, as its supervisor does.
+func (w *World) watch(l *life) {
+	select {
+	case err := <-l.engine.Failed():
+		w.note("%s has failed: %v", l.name, err)
+		w.repairs.Go(func() {
+			if !w.takeThis(l) { // Somebody has ended it already, and starts it again.
+				return
+			}
+			if err := errors.Join(w.bury(l, true, w.rand(uint64(w.ticket.Add(1)))), w.Start(l.name)); err != nil {
+				w.accuse("start %s after its disk has failed: %w", l.name, err)
+			}
+		})
+	case <-l.ended:
+	}
+}
+
 func (w *World) openDB(l *life, id replication.DatabaseID) error {
-	db, err := l.engine.OpenDB(id, replication.DBOptions{Voters: w.voters, OnLead: w.onLead(l)})
+	o := replication.DBOptions{Voters: w.voters, OnLead: w.onLead(l)}
+	w.mu.Lock()
+	if w.replaced[l.name] {
+		o.Voters = nil
+	}
+	w.mu.Unlock()
+	db, err := l.engine.OpenDB(id, o)
 	if err != nil {
 		return fmt.Errorf("open %s on %s: %w", id, l.name, err)
 	}
@@ -216,8 +255,23 @@ func (w *World) take(name replication.NodeID) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := w.lives[name]
+	if l != nil {
+		close(l.ended)
+	}
 	delete(w.lives, name)
 	return l
+}
+
+// takeThis is take, if this life is still the node's.
+func (w *World) takeThis(l *life) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lives[l.name] != l {
+		return false
+	}
+	close(l.ended)
+	delete(w.lives, l.name)
+	return true
 }
 
 // Stop stops a node in good order.
@@ -228,7 +282,7 @@ func (w *World) Stop(name replication.NodeID) error {
 	}
 	err := l.engine.Close()
 	w.Lines.Detach(name, false)
-	if err != nil {
+	if err != nil && !l.spoilt.Load() {
 		return fmt.Errorf("close %s: %w", name, err)
 	}
 	return nil
@@ -237,10 +291,15 @@ func (w *World) Stop(name replication.NodeID) error {
 // Kill ends a node at once, by a signal or by a power cut. What it would have done
 // afterwards counts as not done.
 func (w *World) Kill(name replication.NodeID, power bool, r *rand.Rand) error {
-	l := w.take(name)
-	if l == nil {
-		return nil
+	if l := w.take(name); l != nil {
+		return w.bury(l, power, r)
 	}
+	return nil
+}
+
+// bury takes away what a crash leaves of a node, for its next life.
+func (w *World) bury(l *life, power bool, r *rand.Rand) error {
+	name := l.name
 	l.dead.Store(true)
 	w.Lines.Detach(name, power)
 	w.mu.Lock()
@@ -260,6 +319,7 @@ func (w *World) Kill(name replication.NodeID, power bool, r *rand.Rand) error {
 // Close ends everything that still runs.
 func (w *World) Close() error {
 	w.end()
+	w.repairs.Wait()
 	var errs []error
 	for _, name := range w.names {
 		w.Lines.Detach(name, false)
