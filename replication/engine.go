@@ -117,6 +117,7 @@ func Open(opts Options) (*Engine, error) {
 		damages: make(chan damageReport, 64), closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
 	}
 	lose := e.lose
+	e.transport.mutants = opts.mutants
 	l.lost.Store(&lose)
 	e.watchers.Go(e.watchDisk)
 	if opts.IdleAfter > 0 {

@@ -58,11 +58,19 @@ func (v *vow) left() time.Duration {
 	return left
 }
 
+// promised is how long the group may not vote. The caller holds vows.mu.
+func (g *groupTransport) promised() time.Duration {
+	if g.t.mutants.lacks(promiseKept) {
+		return 0
+	}
+	return g.vow.left()
+}
+
 // mayVoteIn is how long the group may not vote; 0 or less: it may.
 func (g *groupTransport) mayVoteIn() time.Duration {
 	g.t.vows.mu.Lock()
 	defer g.t.vows.mu.Unlock()
-	return g.vow.left()
+	return g.promised()
 }
 
 // electing is how long an election that may be under way should be left to itself.
@@ -104,7 +112,7 @@ func (g *groupTransport) forget() {
 func (g *groupTransport) letVote() (voted func(), err error) {
 	g.t.vows.mu.Lock()
 	defer g.t.vows.mu.Unlock()
-	if g.vow.left() > 0 {
+	if g.promised() > 0 {
 		return nil, fmt.Errorf("%s on %s: %w", g.id, g.t.self, errPromised)
 	}
 	g.t.vows.breaks++

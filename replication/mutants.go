@@ -14,6 +14,7 @@ const (
 	commitFirst       safeguard = "mutant:acknowledge-before-commit"
 	appliedWithEntry  safeguard = "mutant:skip-the-applied-index"
 	leadershipOfReads safeguard = "mutant:reads-without-leadership"
+	promiseKept       safeguard = "mutant:vote-within-the-promise"
 	synchronousNormal safeguard = "mutant:synchronous-off"
 	noSecondFsync     safeguard = "mutant:retry-a-failed-fsync"
 	checkpointFirst   safeguard = "mutant:truncate-the-log-too-far"

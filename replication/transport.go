@@ -49,6 +49,8 @@ type transport struct {
 	hello []byte
 	log   *slog.Logger
 
+	mutants mutants
+
 	ctx     context.Context // Ends with close.
 	cancel  context.CancelFunc
 	inbound atomic.Int64 // Bytes of requests that wait for raft.
