@@ -255,7 +255,8 @@ func (s *fileSnapshot) Persist(sink raft.SnapshotSink) error {
 	if !ok {
 		return fmt.Errorf("replication: a snapshot for a %T", sink)
 	}
-	k.pointer.Applied = s.at
+	// After a start the file is ahead of the entries that raft has shown again.
+	k.pointer.Applied = min(s.at, k.pointer.Index)
 	if s.db.mutants.lacks(checkpointFirst) {
 		return nil
 	}

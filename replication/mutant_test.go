@@ -71,8 +71,8 @@ var errNoneStopped = errors.New("no update was stopped")
 func asItIs(*replication.Options) {}
 
 // stories end in a state that only one safeguard keeps right, by the name of the mutant that
-// lacks it. Each returns the error of
-// the update that was stopped, and what is wrong afterwards.
+// lacks it. Each returns the error of the update that was stopped, and what is wrong
+// afterwards.
 var stories = map[string]func(t *testing.T, prepare func(*replication.Options)) (update, wrong error){
 	// The leadership leaves and comes back while a batch waits: what it was evaluated on
 	// has changed. Without keys, for the rowids of their rows would give it away: all
@@ -97,6 +97,7 @@ var stories = map[string]func(t *testing.T, prepare func(*replication.Options)) 
 	},
 	"retry-a-failed-fsync":     failedFsync,
 	"truncate-the-log-too-far": cutThePower,
+	"vote-within-the-promise":  lateCandidate,
 	// An entry of another leader arrives while the batch's transaction is open.
 	"commit-any-entry": func(t *testing.T, prepare func(*replication.Options)) (update, wrong error) {
 		f := newForced(t, prepare)

@@ -107,6 +107,9 @@ func simulate(t *testing.T, o replicationtest.WorldOptions) (log []string, wrong
 	more := o.Prepare
 	o.Prepare = func(name replication.NodeID, opts *replication.Options) {
 		replication.LogIn(opts, forgetful{d.of(name), d.fresh(name)})
+		if o.Seed%2 == 0 {
+			replication.Compact(opts, 15, 3)
+		}
 		replication.BeforePropose(opts, d.pause)
 		if more != nil {
 			more(name, opts)
