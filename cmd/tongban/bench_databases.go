@@ -44,7 +44,7 @@ With --json one object a row: row, goal, figure, pass.`,
 	f.DurationVar(&o.For, "for", 0, "duration of each load (default 2.5s)")
 	f.IntVar(&o.Rounds, "rounds", 0, "how often each load runs; the median counts (default 3)")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folders with data and logs")
-	f.StringVar(&o.Profile, "profile", "", "write a CPU profile of the leader under the last load on one database to this file")
+	f.StringVar(&o.Profile, "profile", "", "write a CPU profile to this file: of the node that leads (the first database) under the last load that compares")
 	return a.addJSON(cmd)
 }
 

@@ -52,7 +52,7 @@ func (l *lines) drain(ctx context.Context, what string, rows int64, produce func
 	l.o.Progress.Step("made in %.1f s; healed", d.MadeIn)
 	g, draining := errgroup.WithContext(ctx)
 	if l.o.Profile != "" && len(l.report.Drains) == 0 {
-		g.Go(func() error { return profile(draining, l.city.Nodes[0], profileFor, l.o.Profile) })
+		g.Go(func() error { return l.city.Nodes[0].Profile(draining, profileFor, l.o.Profile) })
 	}
 	start = time.Now()
 	if err := l.sees(ctx, "the line is dialled again", l.o.Patience, func(context.Context) (now, then int64, err error) {

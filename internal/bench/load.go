@@ -3,10 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -58,7 +54,7 @@ func (b *bench) loads(ctx context.Context) error {
 					if err != nil {
 						return err
 					}
-					return profile(ctx, n, b.o.For, b.o.Profile)
+					return n.Profile(ctx, b.o.For, b.o.Profile)
 				}
 			}
 			l, err := b.load(ctx, target.offers, clients, profiled)
@@ -113,36 +109,6 @@ func (b *bench) load(ctx context.Context, offers []demo.Offer, clients int, besi
 // percentile is wire.Percentile in milliseconds.
 func percentile(sorted []time.Duration, share float64) float64 {
 	return float64(wire.Percentile(sorted, share)) / float64(time.Millisecond)
-}
-
-// profile writes a CPU profile of a node in the time that follows.
-func profile(ctx context.Context, n *demo.Node, length time.Duration, file string) error {
-	socket, _ := n.Config.AdminSocket()
-	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	defer c.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		fmt.Sprintf("http://node/node/profile?seconds=%d", max(1, int(length.Seconds()))), nil)
-	if err != nil {
-		return err
-	}
-	response, err := c.Do(r)
-	if err != nil {
-		return fmt.Errorf("profile node %s: %w", n.Name, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("profile node %s: %s", n.Name, response.Status)
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return fmt.Errorf("write the profile: %w", err)
-	}
-	if _, err := io.Copy(f, response.Body); err != nil {
-		return fmt.Errorf("write the profile: %w", err)
-	}
-	return f.Close()
 }
 
 func (b *bench) leaderOf(ctx context.Context, id replication.DatabaseID) (*demo.Node, error) {

@@ -51,7 +51,13 @@ func (c *cluster) close(keep bool) error {
 }
 
 // side is the cluster as one that is compared, with these of its databases.
-func (c *cluster) side(dbs []*database) *side { return &side{name: "nodes", dbs: dbs} }
+func (c *cluster) side(dbs []*database) *side {
+	s := &side{name: "nodes", dbs: dbs, nodes: map[string]*demo.Node{}}
+	for _, n := range c.d.Nodes {
+		s.nodes[c.doors[n.Name]] = n
+	}
+	return s
+}
 
 // createAtOnce is how many databases one call makes: its answer comes when they have
 // leaders.

@@ -18,6 +18,7 @@ type contest struct {
 	p50s  []time.Duration
 	p99s  []time.Duration
 	cpu   []float64 // The load's own share of a core, percent.
+	each  []float64 // CPU time of the side's processes, µs a request; empty: they are not on this machine.
 }
 
 func (c *contest) add(w workload, f wire.Figures) {
@@ -27,8 +28,12 @@ func (c *contest) add(w workload, f wire.Figures) {
 
 // String is the medians, with the range of the rates.
 func (c contest) String() string {
-	return fmt.Sprintf("%.0f (%.0f – %.0f), p50 %s, p99 %s", median(c.rates), slices.Min(c.rates), slices.Max(c.rates),
+	text := fmt.Sprintf("%.0f (%.0f – %.0f), p50 %s, p99 %s", median(c.rates), slices.Min(c.rates), slices.Max(c.rates),
 		milliseconds(median(c.p50s)), milliseconds(median(c.p99s)))
+	if len(c.each) > 0 {
+		text += fmt.Sprintf(", %.0f µs CPU a request", median(c.each))
+	}
+	return text
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", 1e3*d.Seconds()) }
@@ -72,7 +77,18 @@ func (b *bench) compare(ctx context.Context, ours, theirs *side) error {
 			return err
 		}
 	}
-	for _, w := range workloads(b.size) {
+	list := workloads(b.size)
+	// Reads first: what writes leave behind to tidy up is not theirs.
+	slices.SortStableFunc(list, func(a, b workload) int {
+		switch {
+		case a.reads && !b.reads:
+			return -1
+		case b.reads && !a.reads:
+			return 1
+		}
+		return 0
+	})
+	for _, w := range list {
 		if !b.wants(w.key) {
 			continue
 		}
@@ -111,11 +127,15 @@ func (b *bench) contest(ctx context.Context, w workload, ours, theirs *side) (Ro
 			if s == nil {
 				continue
 			}
+			before := s.cpu()
 			f, err := b.round(ctx, w, s)
 			if err != nil {
 				return Row{}, fmt.Errorf("%s: %w", s.name, err)
 			}
 			of[i].add(w, f)
+			if used := s.cpu() - before; used > 0 {
+				of[i].each = append(of[i].each, 1e6*used.Seconds()/float64(f.All))
+			}
 		}
 	}
 	if theirs == nil {
@@ -130,14 +150,14 @@ func (b *bench) round(ctx context.Context, w workload, s *side) (wire.Figures, e
 		return wire.Figures{}, err
 	}
 	if !w.queued {
-		return wire.Drive(ctx, w.load(b, s))
+		return w.drive(ctx, b, s)
 	}
 	before, err := s.rows(ctx)
 	if err != nil {
 		return wire.Figures{}, err
 	}
 	start := time.Now()
-	f, err := wire.Drive(ctx, w.load(b, s))
+	f, err := w.drive(ctx, b, s)
 	if err != nil {
 		return f, err
 	}

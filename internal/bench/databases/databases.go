@@ -30,7 +30,7 @@ type Options struct {
 	For      time.Duration  // 2.5 s: of each load.
 	Rounds   int            // 3: of which the median counts.
 	Binary   string         // The running program.
-	Profile  string         // File for a CPU profile of the node that leads, under the last load on one database; empty: none.
+	Profile  string         // File for a CPU profile of the node that leads the first database, under the last load that compares; empty: none.
 	Keep     bool           // Leave the folders with data and logs.
 	Progress *demo.Progress // Says nothing.
 }

@@ -4,20 +4,52 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
+	"tongban/internal/bench/proc"
 	"tongban/internal/bench/wire"
+	"tongban/internal/demo"
 	"tongban/replication"
 )
 
 // side is one of the two that are compared: databases behind an HTTP door that speaks
 // rqlite's API.
 type side struct {
-	name string
-	dbs  []*database
+	name  string
+	dbs   []*database
+	nodes map[string]*demo.Node // Of ours, by door.
+	pids  []int                 // Of its nodes; nil: not looked for yet.
+}
+
+// leading is the node of ours that leads the first database; nil: the side is not ours.
+func (s *side) leading() *demo.Node { return s.nodes[s.dbs[0].leader] }
+
+// cpu is what the processes of the side have used so far; 0: they are not on this machine.
+func (s *side) cpu() (sum time.Duration) {
+	if s.pids == nil {
+		s.pids = []int{}
+		for _, node := range s.dbs[0].nodes {
+			_, port, _ := net.SplitHostPort(node)
+			number, _ := strconv.Atoi(port)
+			if pid, ok := proc.Listener(number); ok && pid != os.Getpid() {
+				s.pids = append(s.pids, pid)
+			}
+		}
+	}
+	for _, pid := range s.pids {
+		used, err := proc.CPUTime(pid)
+		if err != nil {
+			return 0
+		}
+		sum += used
+	}
+	return sum
 }
 
 // database is one database behind a door.

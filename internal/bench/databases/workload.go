@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"tongban/internal/bench/wire"
 )
@@ -19,6 +20,7 @@ type workload struct {
 	unit    string
 	per     int // Units a request.
 	p99     bool
+	reads   bool
 	queued  bool // An answer does not say that it is done: the load ends when all rows are there.
 	target  string
 	body    func(b []byte, r *rand.Rand) []byte
@@ -61,8 +63,8 @@ func workloads(s sizes) []workload {
 	list = append(list,
 		workload{key: "closure-64", row: "read-modify-write, 64 clients", clients: 64, goal: 4, unit: "requests/s", per: 1, target: "/db/request?transaction", body: transferBody},
 		workload{key: "batch-64", row: "batch of 100, 64 clients", clients: 64, goal: 3, unit: "rows/s", per: batch, target: "/db/execute?transaction", body: batchBody},
-		workload{key: "linearizable-64", row: "linearizable read, 64 clients", clients: 64, goal: 1.5, unit: "requests/s", per: 1, target: "/db/query?level=linearizable", body: readBody},
-		workload{key: "leader-64", row: "leader read, 64 clients", clients: 64, goal: 2.5, unit: "requests/s", per: 1, target: "/db/query?level=weak", body: readBody})
+		workload{key: "linearizable-64", row: "linearizable read, 64 clients", clients: 64, goal: 1.5, unit: "requests/s", per: 1, reads: true, target: "/db/query?level=linearizable", body: readBody},
+		workload{key: "leader-64", row: "leader read, 64 clients", clients: 64, goal: 2.5, unit: "requests/s", per: 1, reads: true, target: "/db/query?level=weak", body: readBody})
 	for _, clients := range []int{64, 256} {
 		list = append(list, workload{key: fmt.Sprintf("tenants-%d", clients), row: fmt.Sprintf("%d tenants, single-row insert, %d clients spread over them", s.tenants, clients),
 			clients: clients, tenants: s.tenants, goal: 1.5, unit: "requests/s", per: 1, target: "/db/execute", body: insertBody})
@@ -130,7 +132,11 @@ func (w workload) client(s *side, seed uint64) func(int) (func(context.Context) 
 	}
 }
 
-// load is the workload as package wire wants it.
-func (w workload) load(b *bench, s *side) wire.Load {
-	return wire.Load{Clients: w.clients, Warm: b.size.warm, For: b.o.For, New: w.client(s, rand.Uint64())}
+// drive runs the load, and profiles the node of ours that leads if that is wanted.
+func (w workload) drive(ctx context.Context, b *bench, s *side) (wire.Figures, error) {
+	l := wire.Load{Clients: w.clients, Warm: b.size.warm, For: b.o.For, New: w.client(s, rand.Uint64())}
+	if n := s.leading(); n != nil && b.o.Profile != "" {
+		l.Beside = func(ctx context.Context) error { return n.Profile(ctx, max(b.o.For, time.Second), b.o.Profile) }
+	}
+	return wire.Drive(ctx, l)
 }

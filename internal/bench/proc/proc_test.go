@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -34,5 +35,22 @@ func TestThisProcessNeedsMemoryThreadsAndFiles(t *testing.T) {
 	}
 	if m := This(); m.Cores < 1 || m.Memory < 1 || m.Kernel == "unknown" || m.CPU == "" {
 		t.Errorf("this machine: %+v", m)
+	}
+}
+
+func TestWhoListensIsFound(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if pid, ok := Listener(port); !ok || pid != os.Getpid() {
+		t.Errorf("process %d, %v listens on %d; this is %d", pid, ok, port, os.Getpid())
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if pid, ok := Listener(port); ok {
+		t.Errorf("process %d listens on a port that is closed", pid)
 	}
 }
