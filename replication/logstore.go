@@ -88,7 +88,14 @@ func openLogsFS(fs vfs.FS, dir string, log *slog.Logger) (*logs, error) {
 	}
 	cache := pebble.NewCache(logBlockCacheBytes)
 	defer cache.Unref() // The DB holds its own reference.
+	l := &logs{
+		fs: fs, dir: dir, log: log,
+		cache:  newEntryCache(logEntryCacheBytes),
+		groups: make(map[DatabaseID]*groupLog),
+	}
 	options := &pebble.Options{
+		// Else Pebble calls Fatalf over a block that a compaction cannot read.
+		EventListener:               &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { _ = l.damaged(i.Details) }},
 		FS:                          fs,
 		Cache:                       cache,
 		MemTableSize:                logMemTableBytes,
@@ -104,11 +111,8 @@ func openLogsFS(fs vfs.FS, dir string, log *slog.Logger) (*logs, error) {
 		}
 		return nil, fmt.Errorf("open the raft log in %s (is another process using it?): %w", dir, err)
 	}
-	return &logs{
-		db: db, fs: fs, dir: dir, log: log,
-		cache:  newEntryCache(logEntryCacheBytes),
-		groups: make(map[DatabaseID]*groupLog),
-	}, nil
+	l.db = db
+	return l, nil
 }
 
 // group is the log and stable store of one database. Calls for one id return one value;

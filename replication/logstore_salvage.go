@@ -33,7 +33,7 @@ import (
 var errStore = errors.New("the raft log store is damaged")
 
 const (
-	freshStore     = "log.new"
+	freshStore   = "log.new"
 	damagedStore = "log.damaged"
 	storeMark    = "log-damaged"
 	sealName     = "SEAL"

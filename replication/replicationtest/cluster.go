@@ -69,13 +69,18 @@ func (c *Nodes) Add(name replication.NodeID, options ...func(*replication.Option
 // Start starts a node that does not run.
 func (c *Nodes) Start(name replication.NodeID) *replication.DB {
 	c.tb.Helper()
+	if err := c.TryStart(name); err != nil {
+		c.tb.Fatalf("start %s: %v", name, err)
+	}
+	return c.DB(name)
+}
+
+// TryStart is Start, and returns why the node does not start; it does not run then.
+func (c *Nodes) TryStart(name replication.NodeID) error {
 	e, err := replication.Open(c.options[name])
 	if err != nil {
-		c.tb.Fatalf("open the engine of %s: %v", name, err)
+		return fmt.Errorf("open the engine: %w", err)
 	}
-	c.mu.Lock()
-	c.engines[name] = e
-	c.mu.Unlock()
 	c.network.attach(name, e)
 	o := replication.DBOptions{Voters: c.voters}
 	if c.Open != nil {
@@ -83,12 +88,13 @@ func (c *Nodes) Start(name replication.NodeID) *replication.DB {
 	}
 	db, err := e.OpenDB(ID, o)
 	if err != nil {
-		c.tb.Fatalf("open the database on %s: %v", name, err)
+		c.network.detach(name)
+		return errors.Join(fmt.Errorf("open the database: %w", err), e.Close())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dbs[name] = db
-	return db
+	c.engines[name], c.dbs[name] = e, db
+	return nil
 }
 
 // Stop stops a node in good order: it hands over its leaderships.
