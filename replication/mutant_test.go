@@ -71,7 +71,7 @@ var errNoneStopped = errors.New("no update was stopped")
 func asItIs(*replication.Options) {}
 
 // stories end in a state that only one safeguard keeps right, by the name of the mutant that
-// lacks it. Each returns the error of the update that was stopped, and what is wrong
+// lacks it. Each returns the error of what was stopped or refused, and what is wrong
 // afterwards.
 var stories = map[string]func(t *testing.T, prepare func(*replication.Options)) (update, wrong error){
 	// The leadership leaves and comes back while a batch waits: what it was evaluated on
