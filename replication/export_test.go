@@ -50,6 +50,10 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 	defer db.passes.mu.Unlock()
 	db.mu.Lock() // and no commit.
 	defer db.mu.Unlock()
+	s := db.group.Load().snapshots
+	s.mu.Lock()
+	s.waits = true // And from now on no pointer, which would be to a later file.
+	s.mu.Unlock()
 	files := map[string][]byte{}
 	for _, suffix := range []string{"", "-wal", "-wal-mark"} {
 		b, err := os.ReadFile(db.path + suffix)

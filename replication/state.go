@@ -106,7 +106,7 @@ func finishInstall(path string) error {
 	if err := keepDamaged(path); err != nil {
 		return err
 	}
-	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
+	if err := removeAll(path+"-wal", path+"-wal-mark", path+"-shm"); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
