@@ -232,6 +232,12 @@ func (db *DB) rollback() {
 
 func (db *DB) dir() string { return filepath.Dir(db.path) }
 
+// awaitMu waits until whoever holds mu has let it go.
+func (db *DB) awaitMu() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+}
+
 // stop ends all of the database's goroutines and closes the file.
 func (db *DB) stop() error {
 	if db.closed.Swap(true) {
@@ -239,8 +245,7 @@ func (db *DB) stop() error {
 	}
 	close(db.stopping)
 	db.queue.refuse(ErrClosed)
-	db.mu.Lock()   // Whoever begins a rebuild has seen closed, or is in tasks.
-	db.mu.Unlock() //nolint:staticcheck // Nothing is guarded here.
+	db.awaitMu() // Whoever begins a rebuild has seen closed, or is in tasks.
 	err := db.shutdown()
 	db.tasks.Wait()
 	db.readers.shut()

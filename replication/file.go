@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"time"
 )
@@ -58,6 +57,3 @@ func (f *File) QueryRow(sql string, args ...any) *Row {
 	rows, err := f.Query(sql, args...)
 	return &Row{rows: rows, err: err}
 }
-
-// escapePath is path as a part of a file: URI.
-func escapePath(path string) string { return (&url.URL{Path: path}).EscapedPath() }

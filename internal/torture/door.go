@@ -156,11 +156,3 @@ func (r reply) one() (int64, error) {
 	}
 	return integer(r.Results[0].Values[0][0])
 }
-
-// rows are the rows of the only query of an answer.
-func (r reply) rows() ([][]any, error) {
-	if len(r.Results) != 1 {
-		return nil, fmt.Errorf("%d results for one query", len(r.Results))
-	}
-	return r.Results[0].Values, nil
-}
