@@ -41,9 +41,12 @@ const (
 	// logLastBytes stay free even so: below, entries of other leaders are refused too,
 	// and only terms and votes are written: raft ends the process when it cannot.
 	logLastBytes = 16 << 20
-	// logReserveEvery is how often the free space is asked for: an append of a whole
-	// second fits in the reserve.
+	// logReserveEvery is how often a node looks whether it must hand its leaderships over.
 	logReserveEvery = time.Second
+	// logRoomFor is how long an answer about the free space holds. It is short because
+	// another process may fill the disk at gigabytes a second, and a write that finds no
+	// room ends the process; asking costs microseconds.
+	logRoomFor = 5 * time.Millisecond
 )
 
 // logs is the one raft log store of a node: the entries, terms and votes of all its
@@ -196,7 +199,7 @@ func (l *logs) room(reserve uint64) error {
 	if l.failed != nil {
 		return l.failed
 	}
-	if now := time.Now(); now.Sub(l.checked) >= logReserveEvery {
+	if now := time.Now(); now.Sub(l.checked) >= logRoomFor {
 		l.checked, l.free = now, math.MaxUint64
 		// A file system that cannot tell (in memory) has no reserve.
 		if usage, err := l.fs.GetDiskUsage(l.dir); err == nil {
