@@ -312,3 +312,30 @@ func ReadEntryOf(db *DB, index uint64) error {
 	g := db.group.Load()
 	return guardedLog{db.entries(), db, g}.GetLog(index, new(raft.Log))
 }
+
+// PassedOver says whether the compactor was asked to cut db's log, and has dealt with that.
+func PassedOver(db *DB) bool {
+	c := db.engine.compactor
+	c.mu.Lock()
+	_, due := c.due[db]
+	c.mu.Unlock()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.grown.asked && !due
+}
+
+// Hold makes a replica apply nothing until release is called.
+func Hold(db *DB) (release func()) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.hold(errors.New("a test holds it"))
+	db.tasks.Add(1)
+	return func() { go db.resume() }
+}
+
+// Handed is the last entry that raft has handed over to db.
+func Handed(db *DB) uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.handed
+}

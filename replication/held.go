@@ -131,6 +131,14 @@ func (db *DB) resume() {
 			db.log.Info("a replica applies again", "index", db.Applied())
 			return
 		}
+		if errors.Is(err, errUnreadable) {
+			if db.ended() || errors.Is(err, ErrClosed) {
+				return
+			}
+			db.progress().cut()
+			db.logFailed(err)
+			return
+		}
 		if f := faultOf(err); f == faultHere || f == faultDamage {
 			db.mu.Lock()
 			db.held.Store(nil)
@@ -148,12 +156,13 @@ func (db *DB) resume() {
 	}
 }
 
+// errUnreadable: an entry that raft has handed over cannot be read again.
+var errUnreadable = errors.New("read the log")
+
 // catchUp applies from the log what raft has handed over, and ends the hold. The lock is
 // not held throughout: raft hands over more meanwhile.
 func (db *DB) catchUp() error {
-	db.mu.Lock()
-	next := db.state.applied + 1
-	db.mu.Unlock()
+	var next uint64
 	for {
 		done, err := db.catchUpFrom(&next)
 		if done || err != nil {
@@ -168,6 +177,8 @@ func (db *DB) catchUpFrom(next *uint64) (done bool, err error) {
 	if db.failure() != nil {
 		return true, nil
 	}
+	// Up to its snapshot the file has everything, and the log may have a gap before that.
+	*next = max(*next, db.state.applied+1, db.group.Load().snapshots.base()+1)
 	var logs []*raft.Log
 	for ; *next <= db.handed && len(logs) < replayBatch; *next++ {
 		first, err := db.logs.FirstIndex()
@@ -182,7 +193,7 @@ func (db *DB) catchUpFrom(next *uint64) (done bool, err error) {
 		}
 		l := new(raft.Log)
 		if err := db.logs.GetLog(*next, l); err != nil {
-			return false, fmt.Errorf("read log entry %d: %w", *next, err)
+			return false, fmt.Errorf("%w: entry %d: %w", errUnreadable, *next, err)
 		}
 		logs = append(logs, l)
 	}

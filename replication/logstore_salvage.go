@@ -102,14 +102,15 @@ func sealStore(dir string) error {
 	return errors.Join(writeDurably(path+partSuffix, append([]byte(sum), b...)), os.Rename(path+partSuffix, path), syncDir(dir))
 }
 
-// breakSeal checks SEAL, if there is one, and removes it: from now on it says nothing.
-func breakSeal(dir string) error {
+// breakSeal checks SEAL, if there is one, and removes it: from now on it says nothing. cut:
+// a file differs of which Pebble would take a damaged end for one that was never written.
+func breakSeal(dir string) (cut bool, err error) {
 	path := filepath.Join(dir, sealName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return err
+		return true, err
 	}
 	var want map[string]sealed
 	head, text, _ := strings.Cut(string(b), "\n")
@@ -117,15 +118,19 @@ func breakSeal(dir string) error {
 	if whole { // A damaged seal accuses nobody.
 		have, err := seals(dir)
 		if err != nil {
-			return err
+			return true, err
 		}
 		for n, s := range want {
 			if now, ok := have[n]; !ok || now != s {
-				return fmt.Errorf("%w: %s has changed since the stop", errStore, n)
+				err = errors.Join(err, fmt.Errorf("%w: %s has changed since the stop", errStore, n))
+				cut = cut || strings.HasSuffix(n, ".log") || strings.HasPrefix(n, "MANIFEST")
 			}
 		}
+		if err != nil {
+			return cut, err
+		}
 	}
-	return errors.Join(os.Remove(path), syncDir(dir))
+	return false, errors.Join(os.Remove(path), syncDir(dir))
 }
 
 // openOrSalvage opens the log store below dataDir, and makes it anew if it is damaged.
@@ -138,7 +143,7 @@ func openOrSalvage(dataDir string, log *slog.Logger, open func(dir string, log *
 	}
 	_, err := os.Stat(filepath.Join(dataDir, storeMark))
 	marked := err == nil
-	damage := breakSeal(dir)
+	cut, damage := breakSeal(dir)
 	var l *logs
 	if !marked && damage == nil {
 		if l, damage = openSafely(dir, log, open); damage == nil {
@@ -149,7 +154,7 @@ func openOrSalvage(dataDir string, log *slog.Logger, open func(dir string, log *
 		return nil, damage
 	}
 	log.Error("the raft log store is damaged; it is made anew, and the databases whose log was lost are rebuilt from the other nodes", "err", damage)
-	if err := salvage(dataDir, log, open); err != nil {
+	if err := salvage(dataDir, cut, log, open); err != nil {
 		return nil, fmt.Errorf("make the raft log store anew: %w", err)
 	}
 	return open(dir, log)
@@ -175,8 +180,9 @@ func openSafely(dir string, log *slog.Logger, open func(dir string, log *slog.Lo
 	return open(dir, log)
 }
 
-// salvage replaces the store by one with what can be read of it.
-func salvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error)) error {
+// salvage replaces the store by one with what can be read of it. cut: what looks whole may
+// lack its end.
+func salvage(dataDir string, cut bool, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error)) error {
 	dir, fresh, old := filepath.Join(dataDir, "log"), filepath.Join(dataDir, freshStore), filepath.Join(dataDir, damagedStore)
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
@@ -195,7 +201,7 @@ func salvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.L
 		return err
 	}
 	for _, id := range ids {
-		if err := salvageGroup(filepath.Join(dataDir, "db", filepath.FromSlash(string(id))), id, from, to); err != nil {
+		if err := salvageGroup(filepath.Join(dataDir, "db", filepath.FromSlash(string(id))), id, cut, from, to); err != nil {
 			return errors.Join(err, to.close())
 		}
 	}
@@ -221,8 +227,8 @@ func salvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.L
 }
 
 // salvageGroup copies what is whole of one group's log. If that is not all of it, the mark
-// comes first.
-func salvageGroup(dbDir string, id DatabaseID, from, to *logs) error {
+// comes first. cut: its last entries or its newest vote may be missing without a trace.
+func salvageGroup(dbDir string, id DatabaseID, cut bool, from, to *logs) error {
 	c := condition{entries: errStore, vote: errStore}
 	base := position{}
 	if p, err := readPointer(dbDir); err == nil && p != nil {
@@ -233,11 +239,15 @@ func salvageGroup(dbDir string, id DatabaseID, from, to *logs) error {
 			c = seen
 		}
 	}
-	if c.damaged() {
+	if c.damaged() || cut {
 		m := rebuildMark{Reason: "the raft log store was damaged", Log: true, Last: c.last, Vote: c.vote != nil}
+		if cut {
+			m.Last = nil
+		}
 		if before, err := readMark(dbDir); err == nil && before != nil && before.Log {
 			m = *before
 		}
+		m.Vote = m.Vote || cut
 		if err := writeMark(dbDir, m); err != nil {
 			return err
 		}

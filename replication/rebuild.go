@@ -72,12 +72,10 @@ func readMark(dir string) (*rebuildMark, error) {
 }
 
 func removeMark(dir string) error {
-	if err := os.Remove(filepath.Join(dir, rebuildName)); errors.Is(err, os.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	if err := os.Remove(filepath.Join(dir, rebuildName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(dir) // Also of a removal that an earlier call has made.
 }
 
 // keepDamaged moves the file at path aside, if it is being rebuilt.
@@ -347,15 +345,34 @@ func (db *DB) cured() error {
 	if db.broken.Load() == nil {
 		return nil
 	}
-	if err := removeMark(db.dir()); err != nil {
+	if err := db.unmark(); err != nil {
 		return err
 	}
 	db.step("unmarked")
+	return db.serveAgain()
+}
+
+// unmark removes the mark, unless it is that of the log by now.
+func (db *DB) unmark() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.logLost.Load() {
+		return errSuperseded
+	}
+	return removeMark(db.dir())
+}
+
+// serveAgain is the last step of a rebuild.
+func (db *DB) serveAgain() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.ended() {
 		return nil
 	}
+	if db.logLost.Load() { // Meanwhile.
+		return errSuperseded
+	}
+	db.grown.asked = false // The compactor has passed over a replica that was broken.
 	why := fmt.Errorf("%w: the replica was rebuilt, and catches up", ErrNotLeader)
 	db.held.Store(&why)
 	db.broken.Store(nil)

@@ -146,7 +146,7 @@ func (db *DB) rebuildLog(ctx context.Context, m rebuildMark) error {
 		if a.position.before(need) {
 			continue
 		}
-		err := db.takeLog(ctx, n, need, term, spent)
+		err := db.takeLog(ctx, n, m, need, term)
 		if err == nil {
 			return nil
 		}
@@ -155,7 +155,9 @@ func (db *DB) rebuildLog(ctx context.Context, m rebuildMark) error {
 	return errors.Join(errs...)
 }
 
-func (db *DB) takeLog(ctx context.Context, n NodeID, need position, term uint64, spent bool) error {
+// takeLog makes the log and the file of n this replica's, and starts the group. From then on
+// it acknowledges entries that m knows nothing of: so m is gone from the disk before.
+func (db *DB) takeLog(ctx context.Context, n NodeID, m rebuildMark, need position, term uint64) error {
 	s, err := db.engine.transport.fetch(ctx, db.id, n, fetchRequest{What: fetchLog})
 	if err != nil {
 		return err
@@ -165,6 +167,9 @@ func (db *DB) takeLog(ctx context.Context, n NodeID, need position, term uint64,
 		return errors.New("it has lost its end meanwhile")
 	}
 	defer db.receiving()()
+	if err := writeMark(db.dir(), m); err != nil { // An earlier attempt may have removed it.
+		return err
+	}
 	snapshots, err := newSnapshotStore(db.dir(), db, db.log)
 	if err != nil {
 		return err
@@ -181,7 +186,7 @@ func (db *DB) takeLog(ctx context.Context, n NodeID, need position, term uint64,
 	if own, err := store.GetUint64(nameTerm); err == nil {
 		term = max(term, own)
 	}
-	if err := store.replace(entries, max(term, s.Term), spent); err != nil {
+	if err := store.replace(entries, max(term, s.Term), m.Vote || m.Last == nil); err != nil {
 		return err
 	}
 	db.step("log replaced")
@@ -189,6 +194,10 @@ func (db *DB) takeLog(ctx context.Context, n NodeID, need position, term uint64,
 		return err
 	}
 	db.step("installed")
+	if err := removeMark(db.dir()); err != nil {
+		return err
+	}
+	db.step("unmarked")
 	db.mu.Lock()
 	db.handed = s.Pointer.Index
 	db.mu.Unlock()
@@ -196,7 +205,8 @@ func (db *DB) takeLog(ctx context.Context, n NodeID, need position, term uint64,
 	if err := db.engine.startGroup(db, snapshots); err != nil {
 		return err
 	}
-	return db.cured()
+	db.step("started")
+	return db.serveAgain()
 }
 
 func lastOf(p *pointer, entries []*raft.Log) position {

@@ -97,7 +97,7 @@ func TestTwoNodesRepairEachOther(t *testing.T) {
 // TestACrashWithinTheRebuildOfALog ends the process at each step of it.
 func TestACrashWithinTheRebuildOfALog(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"received", "log replaced", "installed", "unmarked"} {
+	for _, step := range []string{"received", "log replaced", "installed", "unmarked", "started"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			reached, crashed := make(chan struct{}), make(chan struct{})
@@ -150,7 +150,7 @@ func TestADamagedStoreIsMadeAnew(t *testing.T) {
 			}
 			exec(t, c.DB(c.Leader()), `INSERT INTO t VALUES ('meanwhile')`)
 			c.Start("n3")
-			if kind == "*.log" || kind == "gone" {
+			if kind == "MANIFEST" || kind == "*.log" || kind == "gone" {
 				rebuilt(t, c, "n3")
 			} // Else nothing of the logs was lost.
 			whole(t, c, "n3")

@@ -132,6 +132,17 @@ func (s *snapshotStore) position() position {
 	return position{LastTerm: p.Term, LastIndex: p.Index}
 }
 
+// base is the index up to which the file that is there holds all of the log; 0: there is no
+// snapshot, or its file waits to be installed.
+func (s *snapshotStore) base() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pointer == nil || s.waits {
+		return 0
+	}
+	return s.pointer.Index
+}
+
 // busy says whether copies are being made or sent.
 func (s *snapshotStore) busy() bool {
 	s.mu.Lock()
