@@ -24,6 +24,10 @@ type groupLog struct {
 	// the order of their indexes.
 	write sync.Mutex
 
+	// truncated: the log's end was deleted to make place for entries that come next. Guarded
+	// by write.
+	truncated bool
+
 	mu          sync.RWMutex
 	loaded      bool
 	first, last uint64 // 0, 0: no entry.
@@ -203,9 +207,13 @@ func (g *groupLog) StoreLogs(entries []*raft.Log) error {
 	for _, e := range entries {
 		size += entrySize(e) + len(g.keys.entries) + 16
 	}
-	if err := g.logs.room(logLastBytes); err != nil {
-		return fmt.Errorf("store entries of %s: %w", g.id, err)
+	// DeleteRange has looked for room when it deleted what these replace.
+	if !g.truncated {
+		if err := g.logs.room(logLastBytes); err != nil {
+			return fmt.Errorf("store entries of %s: %w", g.id, err)
+		}
 	}
+	g.truncated = false
 	batch := g.logs.db.NewBatchWithSize(size)
 	defer func() { _ = batch.Close() }()
 	var value []byte
@@ -234,7 +242,9 @@ func (g *groupLog) StoreLogs(entries []*raft.Log) error {
 }
 
 // DeleteRange deletes the entries from min to max, both included: the log's beginning
-// (compaction) or its end (a conflict), never a part in between.
+// (compaction) or its end (a conflict), never a part in between. ErrDisk: the end is not
+// deleted while its replacement would be refused, for raft goes on believing in a last entry
+// that is gone when its append fails after that, and never takes another one.
 func (g *groupLog) DeleteRange(min, max uint64) error {
 	g.write.Lock()
 	defer g.write.Unlock()
@@ -247,6 +257,11 @@ func (g *groupLog) DeleteRange(min, max uint64) error {
 	}
 	if min > first && max < last {
 		return fmt.Errorf("delete entries %d to %d of %s: they lie in the middle of %d to %d", min, max, g.id, first, last)
+	}
+	if max >= last {
+		if err := g.logs.room(logLastBytes); err != nil {
+			return fmt.Errorf("delete the end of the log of %s: %w", g.id, err)
+		}
 	}
 	if err := g.logs.enter(); err != nil {
 		return err
@@ -266,6 +281,7 @@ func (g *groupLog) DeleteRange(min, max uint64) error {
 	if err := g.logs.commit(batch); err != nil {
 		return fmt.Errorf("delete entries %d to %d of %s: %w", min, max, g.id, err)
 	}
+	g.truncated = max >= last
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.load() // After a gap the neighbour is not min-1 or max+1.

@@ -405,6 +405,10 @@ func TestLogKeepsAReserveOnTheDisk(t *testing.T) {
 	if err := g.StoreLogs(testEntries(1, 2, 2)); !errors.Is(err, ErrDisk) {
 		t.Fatalf("an append to a full disk: %v, want ErrDisk", err)
 	}
+	if err := g.DeleteRange(1, 1); !errors.Is(err, ErrDisk) { // raft could not replace them.
+		t.Fatalf("a deletion of the log's end on a full disk: %v, want ErrDisk", err)
+	}
+	wantBounds(t, g, 1, 1)
 	if err := g.SetUint64([]byte("CurrentTerm"), 2); err != nil { // raft panics when it cannot.
 		t.Fatalf("a term on a full disk: %v", err)
 	}
@@ -413,6 +417,11 @@ func TestLogKeepsAReserveOnTheDisk(t *testing.T) {
 		t.Fatalf("after room was made: %v", err)
 	}
 	mustStore(t, g, testEntries(1, 2, 2))
+	if err := g.DeleteRange(2, 2); err != nil {
+		t.Fatal(err)
+	}
+	free(1)
+	mustStore(t, g, testEntries(2, 2, 2)) // What replaces a deleted end is not refused.
 }
 
 func TestAClosedLogAnswersErrClosed(t *testing.T) {
