@@ -75,6 +75,9 @@ func (db *DB) copyTo(ctx context.Context, f *os.File, kept bool) error {
 		return err
 	}
 	defer db.passes.mu.Unlock()
+	if err := db.failure(); err != nil { // What is known to be wrong goes to nobody.
+		return err
+	}
 	from := db.passes.main
 	info, err := from.Stat()
 	if err != nil {
@@ -96,7 +99,7 @@ func (db *DB) copyTo(ctx context.Context, f *os.File, kept bool) error {
 			synced = writeBehind(f, synced, at)
 		}
 	}
-	return nil
+	return db.failure()
 }
 
 // writeBehind sends what was written to f to the disk as soon as there is enough of it,
@@ -149,7 +152,7 @@ func (db *DB) install(s *snapshotStore) error {
 		w, in, err = openStore(db.path) // Its finishInstall makes the swap.
 	}
 	if err != nil { // Without a connection it can do nothing more.
-		err = fmt.Errorf("open the installed copy: %w", err)
+		err = db.unsynced(fmt.Errorf("open the installed copy: %w", err))
 		db.fail(err)
 		return err
 	}

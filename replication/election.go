@@ -441,11 +441,11 @@ func (db *DB) answerStanding(from NodeID, term uint64) standing {
 // standing is how this replica stands.
 func (db *DB) standing() standing {
 	r := db.raft()
-	if r.State() == raft.Shutdown || db.failure() != nil {
+	if r.State() == raft.Shutdown || db.ended() || db.logLost.Load() {
 		return standing{}
 	}
 	p := db.progress()
-	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.refusal() != nil}
+	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.refusal() != nil || db.broken.Load() != nil}
 	if r.State() == raft.Leader {
 		s.leads = db.hasQuorum()
 		return s

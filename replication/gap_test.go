@@ -2,7 +2,10 @@ package replication
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
+	"os"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -76,5 +79,77 @@ func TestAFailureIsNoOtherChecksum(t *testing.T) {
 	}
 	if failed == 0 {
 		t.Error("no interrupt was noticed")
+	}
+}
+
+// TestACopyOfAFileThatIsWrongEnds lets a replica be found wrong while its file is sent.
+func TestACopyOfAFileThatIsWrongEnds(t *testing.T) {
+	t.Parallel()
+	_, db := openOne(t, t.TempDir())
+	update(t, db, `CREATE TABLE t(v)`)
+	c, _, err := db.group.Load().snapshots.copyAt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Read(make([]byte, 100)); err != nil {
+		t.Error(err)
+	}
+	why := ErrDamaged
+	db.broken.Store(&why)
+	if n, err := io.Copy(io.Discard, c); n > 0 || !errors.Is(err, ErrDamaged) {
+		t.Errorf("%d bytes of it were sent (%v)", n, err)
+	}
+	if _, err := db.Backup(t.Context(), t.TempDir()+"/copy"); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a backup of it: %v", err)
+	}
+}
+
+// TestAPageThatIsWholeInTheWALIsNoDamage tears a page of the main file that a checkpoint
+// has not written back.
+func TestAPageThatIsWholeInTheWALIsNoDamage(t *testing.T) {
+	t.Parallel()
+	_, db := openOne(t, t.TempDir())
+	db.passes.mu.Lock() // Page 1 is in the main file.
+	_, _, err := db.pass()
+	db.passes.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, db, `CREATE TABLE t(v)`) // And now in the WAL too.
+	f, err := os.OpenFile(db.path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("torn"), 4096-2000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := scrub(t.Context(), db.path); !damaged(err) {
+		t.Fatalf("the page is not torn: %v", err)
+	}
+	v, err := db.Verify(t.Context())
+	if err != nil || !v.Equal {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestAScrubFindsALostHeader clears the beginning of a file.
+func TestAScrubFindsALostHeader(t *testing.T) {
+	t.Parallel()
+	w, path := newStore(t)
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[:100])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := scrub(context.Background(), path); !damaged(err) {
+		t.Errorf("%d pages are sound, %v", n, err)
 	}
 }

@@ -110,5 +110,5 @@ func writeDurably(path string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, synced(f), f.Close())
 }

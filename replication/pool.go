@@ -135,6 +135,13 @@ func (p *pool) put(c *conn) {
 	<-p.slots
 }
 
+// hurried is closed when the views at work must end.
+func (p *pool) hurried() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hurry
+}
+
 // ends says why the views at work must end; nil if they need not.
 func (p *pool) ends() error {
 	if why := p.end.Load(); why != nil {

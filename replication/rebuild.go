@@ -222,6 +222,9 @@ func (db *DB) rebuild(once func(ctx context.Context) error) {
 		if db.ended() || errors.Is(err, errSuperseded) {
 			return
 		}
+		if errors.Is(db.unsynced(err), errUnsynced) {
+			return
+		}
 		if err == nil {
 			db.rebuilt.Add(1)
 			db.log.Info("a replica was rebuilt", "index", db.Applied(), "took", time.Since(begun))

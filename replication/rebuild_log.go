@@ -82,6 +82,13 @@ func (db *DB) askable(known map[NodeID]bool) []NodeID {
 func (db *DB) ask(ctx context.Context) (answers map[NodeID]fetchAnswer, missing map[NodeID]error) {
 	answers, missing = map[NodeID]fetchAnswer{}, map[NodeID]error{}
 	voters, asked := map[NodeID]bool{}, map[NodeID]bool{}
+	if p, err := readPointer(db.dir()); err == nil && p != nil { // Who answers may not know them yet.
+		for _, s := range p.Configuration.Servers {
+			if s.Suffrage == raft.Voter {
+				voters[NodeID(s.ID)] = true
+			}
+		}
+	}
 	for {
 		again := false
 		for _, n := range db.askable(voters) {

@@ -46,7 +46,13 @@ func scrub(ctx context.Context, path string) (int64, error) {
 	defer c.close()
 	page := c.sums()
 	if page == 0 {
-		return 0, nil
+		const magic = "SQLite format 3\x00"
+		head := make([]byte, len(magic))
+		n, err := c.readRaw(head, 0, 1)
+		if err == nil && n > 0 && string(head[:n]) != magic {
+			err = &damagedPages{path: path, pages: []int64{1}, count: 1}
+		}
+		return 0, err
 	}
 	buf := make([]byte, max(scrubBytes, page))
 	bad := &damagedPages{path: path}

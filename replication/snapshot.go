@@ -52,6 +52,10 @@ type snapshotSource interface {
 	entries() *groupLog
 	// committed is an index up to which entries never change.
 	committed() uint64
+	// failure is why the replica serves nothing; nil: it does.
+	failure() error
+	// unsynced returns err, after which the node ends if it tells of a failed fsync.
+	unsynced(err error) error
 }
 
 func (db *DB) entries() *groupLog { return db.logs.(*groupLog) }
@@ -204,6 +208,17 @@ type liveCopy struct {
 	err   error
 }
 
+// Read fails once the replica is known to be wrong.
+func (c *liveCopy) Read(b []byte) (int, error) {
+	if err := c.store.src.failure(); err != nil {
+		return 0, err
+	}
+	return c.File.Read(b)
+}
+
+// WriteTo goes by Read.
+func (c *liveCopy) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{c}) }
+
 // Close also closes when it is called again: raft and its FSM both do.
 func (c *liveCopy) Close() error {
 	c.once.Do(func() {
@@ -339,7 +354,7 @@ func (k *snapshotSink) Close() error {
 	s := k.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := k.decide(); err != nil {
+	if err := s.src.unsynced(k.decide()); err != nil {
 		return errors.Join(err, k.Cancel())
 	}
 	s.pointer, s.waits = k.pointer, len(k.head) > 0
@@ -387,7 +402,7 @@ func (k *snapshotSink) place() error {
 		return fmt.Errorf("%d bytes were received of a file of %d", k.pointer.Received, want)
 	}
 	part := k.file.Name()
-	if err := k.file.Sync(); err != nil {
+	if err := synced(k.file); err != nil {
 		return err
 	}
 	if err := k.file.Close(); err != nil {

@@ -27,7 +27,11 @@ type fakeReplica struct {
 	log    *groupLog
 	commit uint64
 	during func() // While it is copied.
+	wrong  error  // See failure.
 }
+
+func (f *fakeReplica) failure() error           { return f.wrong }
+func (f *fakeReplica) unsynced(err error) error { return err }
 
 func (f *fakeReplica) copyLive(context.Context) (*os.File, state, error) {
 	if f.during != nil {

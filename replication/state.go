@@ -130,13 +130,31 @@ func removeAll(paths ...string) error {
 	return nil
 }
 
+// errUnsynced: an fsync failed. A second one that succeeds would prove nothing.
+var errUnsynced = errors.New("an fsync failed")
+
+func synced(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("%w: %w", errUnsynced, err)
+	}
+	return nil
+}
+
+// unsynced ends the engine if err tells of a failed fsync, and returns it.
+func (db *DB) unsynced(err error) error {
+	if errors.Is(err, errUnsynced) {
+		db.engine.lose(fmt.Errorf("write beside database %s: %w", db.id, err))
+	}
+	return err
+}
+
 // syncDir makes the names in a folder durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(synced(d), d.Close())
 }
 
 // resetState makes the closed file at path the base of a new group that starts at term,

@@ -115,14 +115,54 @@ func (db *DB) pin(index uint64) {
 			})
 			d.sum = hex.EncodeToString(sum[:])
 		}
+		v.end()
 		if err == nil { // What nobody reads may be damaged, too.
-			_, err = scrub(v.ctx, db.path)
+			err = db.scrubBeside()
 		}
 		if faultOf(err) == faultDamage {
 			db.engine.report(db, err)
 		}
 		d.err = err
 	}()
+}
+
+// scrubBeside scrubs the file that is served, on behalf of a caller that has a read
+// connection: until that is given back nobody replaces the file.
+func (db *DB) scrubBeside() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hurry := db.readers.hurried()
+	go func() {
+		select {
+		case <-db.stopping:
+		case <-hurry:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	// A checkpoint that a crash has cut short may have left a page half written, which is
+	// whole in the WAL: a pass writes it again.
+	for !db.passes.mu.TryLock() { // Whoever has it may wait for our connection.
+		select {
+		case <-time.After(writeBackWait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	_, _, err := db.pass()
+	db.passes.mu.Unlock()
+	if err == nil {
+		_, err = scrub(ctx, db.path)
+	}
+	return err
+}
+
+// ownVerdict is the newest one. An index is applied before its verdict has begun, but mu is
+// held meanwhile.
+func (db *DB) ownVerdict() *verdict {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.verdict.Load()
 }
 
 // verdictAt waits a while for the verdict at index; nil: there is none yet.
@@ -132,7 +172,7 @@ func (db *DB) verdictAt(ctx context.Context, index uint64) *verdict {
 	if db.WaitApplied(ctx, Index(index)) != nil {
 		return nil
 	}
-	d := db.verdict.Load()
+	d := db.ownVerdict()
 	if d == nil || d.index != index {
 		return &verdict{index: index, err: errors.New("it has been started or rebuilt since")}
 	}
@@ -348,7 +388,7 @@ func (db *DB) serveVerify(ctx context.Context, q fetchRequest, a *fetchAnswer) {
 		return
 	}
 	db.setDoubt(q.Text)
-	d := db.verdict.Load()
+	d := db.ownVerdict()
 	if q.Sum == "" || d == nil || d.index != q.Index {
 		return
 	}
