@@ -118,16 +118,22 @@ func (db *DB) WaitApplied(ctx context.Context, i Index) error {
 	}
 }
 
-// Leader is who leads, as this node knows.
+// Leader is who leads, as this node knows; "" and false when it knows nobody who can.
 func (db *DB) Leader() (NodeID, bool) {
 	if db.solo {
 		return db.engine.opts.Node, true
 	}
 	_, id := db.raft().LeaderWithID()
+	known := id != ""
 	if NodeID(id) == db.engine.opts.Node {
-		return NodeID(id), db.tenure.term() != 0
+		known = db.tenure.term() != 0
+	} else if known {
+		known = !db.isVacant()
 	}
-	return NodeID(id), id != "" && !db.isVacant()
+	if !known {
+		return "", false
+	}
+	return NodeID(id), true
 }
 
 // IsLeader says whether this node leads and has applied all that was committed before its
