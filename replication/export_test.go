@@ -324,13 +324,14 @@ func PassedOver(db *DB) bool {
 	return db.grown.asked && !due
 }
 
-// Hold makes a replica apply nothing until release is called.
-func Hold(db *DB) (release func()) {
+// Hold makes a replica apply nothing until release is called, or, if that is leave, until it
+// stops.
+func Hold(db *DB) (release, leave func()) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.hold(errors.New("a test holds it"))
 	db.tasks.Add(1)
-	return func() { go db.resume() }
+	return func() { go db.resume() }, db.tasks.Done
 }
 
 // Handed is the last entry that raft has handed over to db.

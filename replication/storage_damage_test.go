@@ -54,10 +54,16 @@ func TestACrashAfterTheRebuildOfALogForgetsNothing(t *testing.T) {
 }
 
 // TestALogThatLostItsEndIsNotTakenForWhole takes the last record away from the log of a
-// node that was stopped in good order: the store looks whole without it.
+// node that was stopped in good order: an entry that it has acknowledged and not applied. The
+// store looks whole without it, and so does the file.
 func TestALogThatLostItsEndIsNotTakenForWhole(t *testing.T) {
 	t.Parallel()
-	c := threeWithRows(t, 5)
+	c := threeWithRows(t, 4)
+	_, leave := replication.Hold(c.DB("n3"))
+	exec(t, c.DB("n1"), `INSERT INTO t VALUES ('acknowledged')`)
+	at := uint64(c.DB("n1").Applied())
+	replicationtest.Await(t, "it is in the log", func() bool { _, last := replication.LogBounds(t, c.DB("n3")); return last >= at })
+	leave()
 	c.Stop("n3")
 	list, err := filepath.Glob(filepath.Join(c.Dir("n3"), "log", "*.log"))
 	if err != nil || len(list) == 0 {
@@ -113,7 +119,7 @@ func TestADamagedEntryIsFoundWhenAReplicaCatchesUp(t *testing.T) {
 	t.Parallel()
 	c := threeWithRows(t, 3)
 	db := c.DB("n3")
-	release := replication.Hold(db)
+	release, _ := replication.Hold(db)
 	exec(t, c.DB("n1"), `INSERT INTO t VALUES ('held')`)
 	at := c.DB("n1").Applied()
 	replicationtest.Await(t, "it was handed over", func() bool { return replication.Handed(db) >= uint64(at) })
