@@ -263,6 +263,7 @@ func (p *peer) ping(l *link) {
 func (p *peer) ponged(l *link, sent time.Time, breaks uint64) {
 	u := &p.pulse
 	u.mu.Lock()
+	moved := u.link != l && u.up
 	if u.link != l {
 		if l.ctx.Err() != nil || u.stop == nil {
 			u.mu.Unlock()
@@ -284,6 +285,8 @@ func (p *peer) ponged(l *link, sent time.Time, breaks uint64) {
 	u.mu.Unlock()
 	if rises {
 		p.t.log.Debug("a node is up", "node", p.id)
+	}
+	if rises || moved { // It has heard nothing of the databases on a connection that is new.
 		p.t.changed(p.id)
 	}
 	if again { // The first answer of a peer that is new: no reason to wait.

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -51,3 +52,78 @@ func Promise(e *Engine) time.Duration { return e.transport.promise }
 
 // Home is the node that should lead a database of these voters.
 func Home(id DatabaseID, voters []NodeID) NodeID { return ranked(id, voters)[0] }
+
+// Heard is the connection that the leader's node has now, if something of db came on it.
+func Heard(db *DB, leader NodeID) any {
+	t := db.engine.transport
+	t.mu.Lock()
+	l := t.from[leader]
+	t.mu.Unlock()
+	t.vows.mu.Lock()
+	defer t.vows.mu.Unlock()
+	if l == nil || db.progress().vow.heard != l {
+		return nil
+	}
+	return l
+}
+
+// LoseCommit makes a leader believe that the last message with a commit to n was lost.
+func LoseCommit(db *DB, n NodeID) {
+	p := db.progress()
+	q := &raft.AppendEntriesRequest{Term: db.raft().CurrentTerm(), LeaderCommitIndex: db.raft().CommitIndex(), PrevLogEntry: db.raft().CommitIndex()}
+	p.sends(n, q, 1)
+	p.note(n, time.Now(), q, nil, promises{}, errors.New("lost"))
+}
+
+// Told is the last commit that a leader has told n of.
+func Told(db *DB, n NodeID) uint64 {
+	p := db.progress()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of(n).told
+}
+
+// Beat gives a replica a heartbeat of a term ahead of its own, and says whether it passed the
+// other requests.
+func Beat(db *DB, from NodeID, ahead uint64) (passed bool, err error) {
+	p := db.progress()
+	handle := p.heartbeat.Load()
+	defer p.heartbeat.Store(handle)
+	fast := func(rpc raft.RPC) { passed = true; (*handle)(rpc) }
+	p.heartbeat.Store(&fast)
+	done := make(chan error, 1)
+	q := &raft.AppendEntriesRequest{
+		//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
+		RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), from), Leader: []byte(from), Term: db.raft().CurrentTerm() + ahead,
+	}
+	if err := p.receive(inbound{from: from, command: q, answer: func(_ any, err error) { done <- err }}); err != nil {
+		return false, err
+	}
+	err = <-done
+	return passed, err
+}
+
+// IsDeposed says whether an AppendEntries was not sent, for the leadership has ended.
+func IsDeposed(err error) bool { return errors.Is(err, errDeposed) }
+
+// Append begins to send n a heartbeat of the leader that db is now.
+func Append(db *DB, n NodeID) <-chan error {
+	q := &raft.AppendEntriesRequest{
+		//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
+		RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node), Leader: []byte(db.engine.opts.Node), Term: db.raft().CurrentTerm(),
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := db.progress().append(n, q, new(raft.AppendEntriesResponse))
+		done <- err
+	}()
+	return done
+}
+
+// Unlinked says whether db's node has no connection to n.
+func Unlinked(db *DB, n NodeID) bool {
+	p := db.engine.transport.peer(n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link == nil || p.link.ctx.Err() != nil
+}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,6 +205,10 @@ func decodeHints(b []byte) ([]hint, error) {
 func (t *transport) tell(n NodeID, list []told) {
 	l, err := t.peer(n).connected(t.ctx.Done())
 	if err != nil {
+		return
+	}
+	list = slices.DeleteFunc(list, func(v told) bool { return v.progress.stillLeads(v.hint.term) != nil })
+	if len(list) == 0 {
 		return
 	}
 	hints := make([]hint, len(list))

@@ -170,9 +170,12 @@ func (g *groupTransport) release(l *link, r release) {
 // now, or may still come.
 func (g *groupTransport) hears(leader NodeID) bool {
 	g.t.mu.Lock()
-	l := g.t.from[leader]
+	l, ended := g.t.from[leader], g.t.ended[leader]
 	g.t.mu.Unlock()
-	if l == nil || time.Since(l.made) < g.t.silence {
+	if l == nil {
+		return time.Since(ended) < g.t.silence
+	}
+	if time.Since(l.made) < g.t.silence {
 		return true
 	}
 	g.t.vows.mu.Lock()

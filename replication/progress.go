@@ -254,8 +254,8 @@ func (p *progress) AppendEntries(_ raft.ServerID, to raft.ServerAddress, q *raft
 		sent := time.Now()
 		v, err := p.append(n, q, r)
 		p.note(n, sent, q, r, v, err)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errDeposed) {
+			return err
 		}
 		if p.refuses(n) {
 			p.db.quorumMayHaveChanged()

@@ -43,9 +43,15 @@ func (p *progress) checked(n NodeID) {
 	f.checking = false
 	behind := f.term != term || f.last < last || f.behind
 	refusing := !f.refusing.IsZero()
+	untold := leads && up && !behind && !refusing && f.told < r.CommitIndex()
 	if !leads || !up || !behind && !refusing { // A node that comes up is told, and answers that it is behind.
-		f.wait = 0
+		if !untold {
+			f.wait = 0
+		}
 		p.mu.Unlock()
+		if untold { // What told it was lost; should that be lost too, it is looked at again.
+			p.db.engine.hints.committed(p.db)
+		}
 		return
 	}
 	idle := f.flying == 0

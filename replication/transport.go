@@ -62,7 +62,8 @@ type transport struct {
 	tasks  sync.WaitGroup
 	groups map[DatabaseID]*groupTransport
 	peers  map[NodeID]*peer
-	from   map[NodeID]*link // The accepted raft connection of each peer.
+	from   map[NodeID]*link     // The accepted raft connection of each peer.
+	ended  map[NodeID]time.Time // When it ended, of those that have none.
 	hellos map[NodeID]*heard
 
 	// Of the failure detector (detector.go) and the leases (lease.go); 0: there are none.
@@ -91,6 +92,7 @@ func newTransport(self NodeID, dial func(ctx context.Context, to NodeID, protoco
 		groups:  make(map[DatabaseID]*groupTransport),
 		peers:   make(map[NodeID]*peer),
 		from:    make(map[NodeID]*link),
+		ended:   make(map[NodeID]time.Time),
 		hellos:  make(map[NodeID]*heard),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -234,20 +236,12 @@ func (t *transport) serveRaft(conn net.Conn, r *bufio.Reader, from NodeID) error
 	t.mu.Lock()
 	old := t.from[from]
 	t.from[from] = l
+	delete(t.ended, from)
 	t.mu.Unlock()
 	if old != nil {
 		old.close(errReplaced) // Its end may never be noticed: the peer's power failed.
 	}
-	defer func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.from[from] == l {
-			delete(t.from, from)
-		}
-		if p := t.peers[from]; p != nil {
-			p.nudge() // It may be that it was alive for its pings alone.
-		}
-	}()
+	defer t.unheard(l)
 	if !t.spawn(l.write) {
 		return nil
 	}
@@ -255,6 +249,33 @@ func (t *transport) serveRaft(conn net.Conn, r *bufio.Reader, from NodeID) error
 	err := t.readRequests(l, r)
 	l.close(err)
 	return context.Cause(l.ctx)
+}
+
+// unheard notes that a peer's connection has ended. If it makes no other in time, what it
+// led is vacant, though it may answer: who leads and cannot send is of no use.
+func (t *transport) unheard(l *link) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.peers[l.peer]; p != nil {
+		p.nudge() // It may be that it was alive for its pings alone.
+	}
+	if t.from[l.peer] != l {
+		return
+	}
+	delete(t.from, l.peer)
+	ended := time.Now()
+	t.ended[l.peer] = ended
+	if t.changed == nil || t.closed {
+		return
+	}
+	time.AfterFunc(t.silence, func() {
+		t.mu.Lock()
+		still := t.ended[l.peer].Equal(ended)
+		t.mu.Unlock()
+		if still {
+			t.spawn(func() { t.changed(l.peer) })
+		}
+	})
 }
 
 func (t *transport) readRequests(l *link, r *bufio.Reader) error {

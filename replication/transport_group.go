@@ -38,8 +38,9 @@ type groupTransport struct {
 	id        DatabaseID
 	consumer  chan raft.RPC
 	heartbeat atomic.Pointer[func(raft.RPC)]
-	requests  lane // For raft's main goroutine, in order.
-	beats     lane // Heartbeats pass requests that wait for the disk.
+	requests  lane       // For raft's main goroutine, in order.
+	beats     lane       // Heartbeats pass requests that wait for the disk.
+	terms     sync.Mutex // Held while raft has a heartbeat of beats, or a vote.
 	vow       vow
 	book      *progress                           // Hears what the pipelines come to; nil in tests of the transport.
 	install   atomic.Pointer[func() (end func())] // See onInstall.
@@ -129,8 +130,27 @@ func (g *groupTransport) AppendEntries(_ raft.ServerID, target raft.ServerAddres
 func (g *groupTransport) append(to NodeID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (promises, error) {
 	cutEntries(args)
 	answer := vowedAppend{AppendEntriesResponse: resp}
-	l, err := g.send(to, appendRequest(g.id, args), &answer)
+	q := appendRequest(g.id, args)
+	q.still = func() error { return g.stillLeads(args.Term) }
+	l, err := g.send(to, q, &answer)
 	return answer.from(l), err
+}
+
+// stillLeads is asked between the choice of a connection and the sending on it: on one that
+// was made since the end of the leadership no release is sent, so that what is promised on
+// it would never be given back.
+func (g *groupTransport) stillLeads(term uint64) error {
+	if g.book == nil || g.book.db == nil {
+		return nil
+	}
+	now := g.book.db.group.Load()
+	if now == nil || now.progress != g.book {
+		return nil
+	}
+	if led, ok := ledTerm(now.raft); !ok || led != term {
+		return errDeposed
+	}
+	return nil
 }
 
 func appendRequest(id DatabaseID, args *raft.AppendEntriesRequest) request {
@@ -182,6 +202,9 @@ func (g *groupTransport) send(to NodeID, q request, response any) (*link, error)
 	l, err := g.t.peer(to).connected(g.ctx.Done())
 	if err == nil && g.ctx.Err() != nil { // See guardedLog.
 		err = ErrClosed
+	}
+	if err == nil && q.still != nil {
+		err = q.still()
 	}
 	if err != nil {
 		return nil, err
@@ -246,7 +269,7 @@ func (g *groupTransport) receive(in inbound) error {
 		answer(response, err)
 	}
 	to := &g.requests
-	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && isHeartbeat(q) && g.heartbeat.Load() != nil {
+	if q, ok := in.command.(*raft.AppendEntriesRequest); ok && isHeartbeat(q) && g.heartbeat.Load() != nil && g.mayPass(q) {
 		to = &g.beats
 	}
 	if err := to.put(in); err != nil {
@@ -256,12 +279,37 @@ func (g *groupTransport) receive(in inbound) error {
 	return nil
 }
 
+// mayPass says whether raft leaves its term and its state alone for a heartbeat. Else it
+// could set its term back, for its main goroutine may be voting meanwhile.
+func (g *groupTransport) mayPass(q *raft.AppendEntriesRequest) bool {
+	if g.book == nil || g.book.db == nil {
+		return true
+	}
+	now := g.book.db.group.Load()
+	return now != nil && now.progress == g.book && now.raft.State() == raft.Follower && q.Term <= now.raft.CurrentTerm()
+}
+
 // onInstall makes f run before raft is given a snapshot to install, and end after that.
 func (g *groupTransport) onInstall(f func() (end func())) { g.install.Store(&f) }
 
 // beat handles a heartbeat in raft's own handler, which answers before it returns unless
-// raft has stopped.
+// raft has stopped. One that may not pass any more waits its turn.
 func (g *groupTransport) beat(in inbound) {
+	if !g.passed(in) {
+		if err := g.requests.put(in); err != nil {
+			in.answer(nil, err)
+		}
+	}
+}
+
+func (g *groupTransport) passed(in inbound) bool {
+	if !g.terms.TryLock() {
+		return false
+	}
+	defer g.terms.Unlock()
+	if q, ok := in.command.(*raft.AppendEntriesRequest); !ok || !g.mayPass(q) {
+		return false
+	}
 	answered := make(chan raft.RPCResponse, 1)
 	passes, free := g.beforeAppend()
 	(*g.heartbeat.Load())(raft.RPC{Command: in.command, RespChan: answered})
@@ -271,6 +319,7 @@ func (g *groupTransport) beat(in inbound) {
 	default:
 		in.answer(nil, ErrClosed)
 	}
+	return true
 }
 
 // answerAppend answers an AppendEntries, and notes whom this replica follows from now on.
@@ -320,7 +369,9 @@ func (g *groupTransport) pass(in inbound) {
 				return
 			}
 		}
+		g.terms.Lock()
 		r := g.consult(in)
+		g.terms.Unlock()
 		voted()
 		in.answer(r.Response, r.Error)
 	case *raft.RequestPreVoteRequest:

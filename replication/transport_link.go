@@ -106,6 +106,7 @@ type request struct {
 	bulk    int // Bytes of entries; 0: small, never waits for room.
 	encode  func([]byte) []byte
 	timeout time.Duration
+	still   func() error // Says, when the link is chosen, why it is not to be sent; may be nil.
 }
 
 // start sends a request and returns its seq; done hears the answer. When the link has

@@ -52,6 +52,10 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 	case <-p.g.ctx.Done():
 		return nil, raft.ErrPipelineShutdown
 	}
+	if p.g.stillLeads(args.Term) != nil {
+		<-p.slots
+		return nil, raft.ErrPipelineShutdown
+	}
 	book := p.g.book
 	book.sends(p.to, args, 1)
 	_, err := p.link.start(appendRequest(p.g.id, args), func(payload []byte, err error) {

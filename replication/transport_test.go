@@ -148,7 +148,10 @@ func TestABlockedGroupHoldsUpNoOther(t *testing.T) {
 	var calls sync.WaitGroup
 	errs := make(chan error, laneMax+10)
 	for range laneMax + 10 {
-		calls.Go(func() { errs <- vote(stuckA, "n2") })
+		calls.Go(func() {
+			_, _, err := appendTo(stuckA, "n2", testEntries(5, 1, 1))
+			errs <- err
+		})
 	}
 	for range 9 { // One is in hand, laneMax wait, the others are refused.
 		if err := <-errs; err == nil || !strings.Contains(err.Error(), errBusy.Error()) {

@@ -121,6 +121,13 @@ func (c *Nodes) Crash(name replication.NodeID) {
 // Cut cuts the line between two nodes, in both directions.
 func (c *Nodes) Cut(a, b replication.NodeID) { c.network.setCut(a, b, true) }
 
+// Mute ends the connections that one node has made to another, and lets it make no more,
+// until Heal. Those of the other direction stay.
+func (c *Nodes) Mute(from, to replication.NodeID) { c.network.setMute(from, to, true, true) }
+
+// Break ends the connections that one node has made to another. It may make others at once.
+func (c *Nodes) Break(from, to replication.NodeID) { c.network.setMute(from, to, false, true) }
+
 // Isolate cuts all lines of a node.
 func (c *Nodes) Isolate(name replication.NodeID) {
 	for _, other := range c.names {
@@ -135,6 +142,8 @@ func (c *Nodes) Heal() {
 	for i, a := range c.names {
 		for _, b := range c.names[i+1:] {
 			c.network.setCut(a, b, false)
+			c.network.setMute(a, b, false, false)
+			c.network.setMute(b, a, false, false)
 		}
 	}
 }

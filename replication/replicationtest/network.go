@@ -15,6 +15,7 @@ type network struct {
 	mu      sync.Mutex
 	engines map[replication.NodeID]*replication.Engine
 	cut     map[[2]replication.NodeID]bool
+	mute    map[[2]replication.NodeID]bool // The first cannot dial the second.
 	links   map[*link]bool
 	serving sync.WaitGroup
 }
@@ -28,6 +29,7 @@ func newNetwork() *network {
 	return &network{
 		engines: map[replication.NodeID]*replication.Engine{},
 		cut:     map[[2]replication.NodeID]bool{},
+		mute:    map[[2]replication.NodeID]bool{},
 		links:   map[*link]bool{},
 	}
 }
@@ -38,7 +40,7 @@ func (n *network) dialer(from replication.NodeID) func(context.Context, replicat
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		e := n.engines[to]
-		if e == nil || n.engines[from] == nil || n.cut[pair(from, to)] {
+		if e == nil || n.engines[from] == nil || n.cut[pair(from, to)] || n.mute[[2]replication.NodeID{from, to}] {
 			return nil, fmt.Errorf("no line from %s to %s", from, to)
 		}
 		l := &link{from: from, to: to}
@@ -74,6 +76,17 @@ func (n *network) setCut(a, b replication.NodeID, cut bool) {
 	n.cut[pair(a, b)] = cut
 	if cut {
 		n.closeLinks(func(l *link) bool { return pair(l.from, l.to) == pair(a, b) })
+	}
+}
+
+// setMute lets a node dial another no more, or again. end ends the connections of that
+// direction.
+func (n *network) setMute(from, to replication.NodeID, mute, end bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mute[[2]replication.NodeID{from, to}] = mute
+	if end {
+		n.closeLinks(func(l *link) bool { return l.from == from && l.to == to })
 	}
 }
 

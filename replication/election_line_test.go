@@ -1,0 +1,121 @@
+package replication_test
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+
+	"tongban/replication"
+	"tongban/replication/replicationtest"
+)
+
+// TestALeaderThatCannotSendIsReplaced: it answers pings, so its node is up, and raft still
+// takes it for the leader, for minutes.
+func TestALeaderThatCannotSendIsReplaced(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.BalanceAfter = -1 })
+	c.Lead("n1")
+	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
+	c.Mute("n1", "n2")
+	c.Mute("n1", "n3")
+	replicationtest.Await(t, "another leads", func() bool { return c.DB("n2").IsLeader() || c.DB("n3").IsLeader() })
+	replicationtest.Await(t, "n1 follows", func() bool { return c.DB("n1").Status().Role == "follower" })
+	exec(t, c.DB(c.Leader()), `INSERT INTO t VALUES (1)`)
+	c.Heal()
+	c.Settle()
+}
+
+// TestAConnectionThatIsMadeAnewCarriesTheLeaderAtOnce: no node has gone down, so nobody has
+// come up that would be told.
+func TestAConnectionThatIsMadeAnewCarriesTheLeaderAtOnce(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, calm)
+	c.Lead("n1")
+	leased(t, c, "n1")
+	for range 3 {
+		old := replication.Heard(c.DB("n2"), "n1")
+		c.Break("n1", "n2")
+		replicationtest.Await(t, "n2 hears n1 on the new connection", func() bool {
+			now := replication.Heard(c.DB("n2"), "n1")
+			return now != nil && now != old
+		})
+	}
+	if n, known := c.DB("n2").Leader(); n != "n1" || !known {
+		t.Errorf("n2 takes %q for the leader (%v)", n, known)
+	}
+}
+
+// TestACommitThatWasLostIsToldAgain loses the message that told a follower of the last commit.
+func TestACommitThatWasLostIsToldAgain(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, calm)
+	c.Lead("n1")
+	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
+	c.Settle()
+	_, last := replication.LogBounds(t, c.DB("n1"))
+	told := func() bool { return replication.Told(c.DB("n1"), "n2") >= last }
+	replicationtest.Await(t, "n2 is told", told)
+	replication.LoseCommit(c.DB("n1"), "n2")
+	replicationtest.Await(t, "n2 is told again", told)
+}
+
+// TestAHeartbeatThatChangesTheTermPassesNothing: raft's handler for those that pass would set
+// the term beside raft's own goroutine, which may be voting.
+func TestAHeartbeatThatChangesTheTermPassesNothing(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, calm)
+	c.Lead("n1")
+	c.Settle()
+	db, term := c.DB("n2"), c.DB("n2").Status().Term
+	if passed, err := replication.Beat(db, "n1", 0); !passed || err != nil {
+		t.Errorf("a heartbeat of the term passed: %v, %v", passed, err)
+	}
+	if passed, err := replication.Beat(db, "n1", 3); passed || err != nil {
+		t.Errorf("a heartbeat of a later term passed: %v, %v", passed, err)
+	}
+	if now := db.Status().Term; now < term+3 {
+		t.Errorf("the term is %d, want at least %d", now, term+3)
+	}
+}
+
+// TestNothingIsSentForALeadershipThatEndedInTheDial: the other would follow it for ever, for
+// no release is sent on the new connection.
+func TestNothingIsSentForALeadershipThatEndedInTheDial(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Bool
+	dialled := make(chan struct{})
+	c := replicationtest.Cluster(t, 3, calm, func(o *replication.Options) {
+		if dial := o.Dial; o.Node == "n1" {
+			o.Dial = func(ctx context.Context, to replication.NodeID, protocol string) (net.Conn, error) {
+				if to == "n2" && slow.Load() {
+					<-dialled
+				}
+				return dial(ctx, to, protocol)
+			}
+		}
+	})
+	release := func() {
+		if slow.Swap(false) {
+			close(dialled)
+		}
+	}
+	t.Cleanup(release) // The engine waits for its dials.
+	c.Lead("n1")
+	leased(t, c, "n1")
+	c.Cut("n2", "n3") // n2 hears nothing of the next term.
+	slow.Store(true)
+	c.Break("n1", "n2")
+	replicationtest.Await(t, "the connection has ended", func() bool { return replication.Unlinked(c.DB("n1"), "n2") })
+	sent := replication.Append(c.DB("n1"), "n2")
+	replicationtest.Await(t, "n3 leads", func() bool { // It votes for nobody in its first moments.
+		_ = c.DB("n1").TransferLeadershipTo(ctx, "n3")
+		return c.DB("n3").IsLeader()
+	})
+	release()
+	if err := <-sent; !replication.IsDeposed(err) {
+		t.Errorf("the heartbeat of the old leader was sent (%v)", err)
+	}
+	c.Heal()
+	c.Settle()
+}
