@@ -304,6 +304,9 @@ func (l *elections) takeTurn(db *DB, rank, n int) {
 	l.mu.Lock()
 	v := l.vacant[db]
 	if v == nil || l.resigned {
+		if v != nil {
+			l.giveBack(v)
+		}
 		delete(l.vacant, db)
 		l.mu.Unlock()
 		return
@@ -353,6 +356,7 @@ func (l *elections) later(db *DB, wait time.Duration, lost bool) {
 		if lost {
 			v.since, v.turn = time.Time{}, 0
 		}
+		l.giveBack(v)
 		l.put(v, wait)
 	}
 }
@@ -366,6 +370,14 @@ func (l *elections) put(v *vacancy, wait time.Duration) {
 	l.nudge()
 }
 
+// giveBack gives the place of a campaign back. The caller holds mu.
+func (l *elections) giveBack(v *vacancy) {
+	if v.campaign {
+		v.campaign = false
+		l.campaigns--
+	}
+}
+
 // filled ends a vacancy.
 func (l *elections) filled(db *DB) {
 	l.mu.Lock()
@@ -374,10 +386,7 @@ func (l *elections) filled(db *DB) {
 	if v == nil {
 		return
 	}
-	if v.campaign {
-		v.campaign = false
-		l.campaigns--
-	}
+	l.giveBack(v)
 	if v.again {
 		l.put(v, 0)
 		return
@@ -445,7 +454,7 @@ func (db *DB) standing() standing {
 		return standing{}
 	}
 	p := db.progress()
-	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.refusal() != nil || db.broken.Load() != nil}
+	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.unfit() != nil || db.broken.Load() != nil}
 	if r.State() == raft.Leader {
 		s.leads = db.hasQuorum()
 		return s

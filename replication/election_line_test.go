@@ -3,6 +3,7 @@ package replication_test
 import (
 	"context"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -76,6 +77,25 @@ func TestAHeartbeatThatChangesTheTermPassesNothing(t *testing.T) {
 	}
 	if now := db.Status().Term; now < term+3 {
 		t.Errorf("the term is %d, want at least %d", now, term+3)
+	}
+}
+
+// TestANodeThatHandsOverGetsNothingBack: its replicas are at home there, and it is up.
+func TestANodeThatHandsOverGetsNothingBack(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.BalanceAfter = -1 })
+	home := replication.Home(replicationtest.ID, c.Names())
+	c.Lead(home)
+	if err := c.Engine(home).HandOver(ctx); err != nil {
+		t.Fatal(err)
+	}
+	replicationtest.Await(t, "another leads", func() bool { l, known := c.DB(home).Leader(); return known && l != home })
+	leader := c.Leader()
+	if err := replication.AskToTakeOver(c.DB(leader), home); err == nil || !strings.Contains(err.Error(), "being stopped") {
+		t.Errorf("a node that is being stopped takes over: %v", err)
+	}
+	if c.Leader() == home {
+		t.Error("it leads again")
 	}
 }
 

@@ -196,6 +196,17 @@ func (e *Engine) HandOver(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// errStopping: the node hands over, to be stopped.
+var errStopping = errors.New("this node is being stopped, and leads nothing any more")
+
+// unfit is why this replica should not lead; nil if it may.
+func (db *DB) unfit() error {
+	if db.engine.elections.hasResigned() {
+		return errStopping
+	}
+	return db.refusal()
+}
+
 func (db *DB) handOver(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("hand over the leadership of %s: %w", db.id, ctx.Err())

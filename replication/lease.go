@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -103,6 +104,7 @@ func (g *groupTransport) forget() {
 	if !g.vow.over {
 		g.vow.over = true
 		g.t.vows.breaks++
+		maps.DeleteFunc(g.t.vows.closed, func(_ DatabaseID, at time.Time) bool { return time.Since(at) > g.t.promise })
 		g.t.vows.closed[g.id] = time.Now()
 	}
 }

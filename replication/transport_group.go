@@ -357,7 +357,7 @@ func (g *groupTransport) pass(in inbound) {
 	case *raft.RequestVoteRequest, *raft.TimeoutNowRequest:
 		voted := func() {}
 		if _, ok := q.(*raft.TimeoutNowRequest); ok && in.link != nil && g.book != nil {
-			if err := g.book.db.refusal(); err != nil {
+			if err := g.book.db.unfit(); err != nil {
 				in.answer(nil, err) // Another should lead.
 				return
 			}
