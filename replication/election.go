@@ -303,10 +303,7 @@ func (l *elections) takeTurn(db *DB, rank, n int) {
 	h := l.e.transport.silence
 	l.mu.Lock()
 	v := l.vacant[db]
-	if v == nil || l.resigned {
-		if v != nil {
-			l.giveBack(v)
-		}
+	if v == nil || l.resigned { // Who has resigned needs no places.
 		delete(l.vacant, db)
 		l.mu.Unlock()
 		return
