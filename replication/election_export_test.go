@@ -89,13 +89,18 @@ func Beat(db *DB, from NodeID, ahead uint64) (passed bool, err error) {
 	p := db.progress()
 	handle := p.heartbeat.Load()
 	defer p.heartbeat.Store(handle)
-	fast := func(rpc raft.RPC) { passed = true; (*handle)(rpc) }
-	p.heartbeat.Store(&fast)
 	done := make(chan error, 1)
 	q := &raft.AppendEntriesRequest{
 		//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
 		RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), from), Leader: []byte(from), Term: db.raft().CurrentTerm() + ahead,
 	}
+	fast := func(rpc raft.RPC) {
+		if rpc.Command == q { // And not a heartbeat of the leader's.
+			passed = true
+		}
+		(*handle)(rpc)
+	}
+	p.heartbeat.Store(&fast)
 	if err := p.receive(inbound{from: from, command: q, answer: func(_ any, err error) { done <- err }}); err != nil {
 		return false, err
 	}
