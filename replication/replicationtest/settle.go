@@ -99,7 +99,11 @@ func (w *World) settle(id replication.DatabaseID) (traces []Trace, err error) {
 	goal := leader.Applied()
 	var want [32]byte
 	for i, name := range w.names {
-		db := w.life(name).db(id)
+		l := w.life(name)
+		if l == nil {
+			return nil, fmt.Errorf("%s does not run although everything is whole; %s", name, w.condition(id))
+		}
+		db := l.db(id)
 		if err := db.WaitApplied(ctx, goal); err != nil {
 			return nil, fmt.Errorf("%s: %w; %s", name, err, w.condition(id))
 		}
