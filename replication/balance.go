@@ -71,9 +71,15 @@ func (db *DB) awayFrom(after time.Duration) (home NodeID, ok bool) {
 	return home, ok
 }
 
-// sendHome hands over to the home. That it does not take it is no fault: perhaps it cannot
-// apply for now. It is tried again.
+// sendHome hands over to the home, if that says that it could lead: an attempt costs the
+// lease of this term. That it does not take it is no fault. It is tried again.
 func (db *DB) sendHome(ctx context.Context, home NodeID) {
+	t := db.engine.transport
+	// Without a term: this node does lead, unlike one that asks who does.
+	said := t.ask(home, []question{{id: db.id}}, t.silence/2)
+	if len(said) == 0 || !said[0].open || said[0].unfit {
+		return
+	}
 	err := db.TransferLeadershipTo(ctx, home)
 	if err != nil && !errors.Is(err, ErrNotLeader) && db.raft().State() == raft.Leader {
 		db.log.Debug("the leadership stays away from home", "home", home, "err", err)

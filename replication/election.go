@@ -451,7 +451,7 @@ func (db *DB) standing() standing {
 		return standing{}
 	}
 	p := db.progress()
-	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.unfit() != nil || db.broken.Load() != nil}
+	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.unfit() != nil}
 	if r.State() == raft.Leader {
 		s.leads = db.hasQuorum()
 		return s

@@ -11,7 +11,7 @@ type standing struct {
 	leads   bool          // It leads; the asker is about to hear from it.
 	follows bool          // It follows a leader whose node lives, as far as it can see.
 	last    entryID       // Its last log entry.
-	unfit   bool          // It should not lead: it cannot apply for now.
+	unfit   bool          // It votes, but should not lead: see DB.unfit.
 	wait    time.Duration // Until it may vote, and an election under way has had its time.
 }
 

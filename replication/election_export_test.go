@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -131,4 +132,16 @@ func Unlinked(db *DB, n NodeID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.link == nil || p.link.ctx.Err() != nil
+}
+
+// SendHome is what balance does for a database that is led away from home.
+func SendHome(ctx context.Context, db *DB, home NodeID) { db.sendHome(ctx, home) }
+
+// Transferred is the last term in which a hand-over was tried, 0 for none.
+func Transferred(db *DB) uint64 { return db.transferred.Load() }
+
+// Standing says whether a replica can vote, and whether it should lead.
+func Standing(db *DB) (open, fit bool) {
+	s := db.standing()
+	return s.open, !s.unfit
 }

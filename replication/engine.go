@@ -116,9 +116,8 @@ func Open(opts Options) (*Engine, error) {
 		dbs:       map[DatabaseID]*DB{}, busy: map[DatabaseID]bool{},
 		damages: make(chan damageReport, 64), closing: make(chan struct{}), gone: make(chan struct{}), lost: make(chan error, 1),
 	}
-	lose := e.lose
 	e.transport.mutants = opts.mutants
-	l.lost.Store(&lose)
+	l.tellLost(e.lose)
 	e.watchers.Go(e.watchDisk)
 	if opts.IdleAfter > 0 {
 		e.sleeper = newSleeper(opts.IdleAfter, opts.Log)

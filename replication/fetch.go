@@ -54,9 +54,12 @@ type fetchAnswer struct {
 	Term    uint64   `json:"term"` // The current one.
 	Members []Member `json:"members"`
 	Pointer *pointer `json:"pointer,omitempty"` // Of the file that follows.
-	Size    int64    `json:"size,omitempty"`    // Its bytes.
-	Sum     string   `json:"sum,omitempty"`
-	Trouble string   `json:"trouble,omitempty"` // Why there will be no Sum.
+	// First is the first of the entries that follow the file: the file's last one, with
+	// which raft can compare the next, or, where that has been cut, the one after it.
+	First   uint64 `json:"first,omitempty"`
+	Size    int64  `json:"size,omitempty"` // Its bytes.
+	Sum     string `json:"sum,omitempty"`
+	Trouble string `json:"trouble,omitempty"` // Why there will be no Sum.
 }
 
 const (
@@ -124,7 +127,12 @@ func (db *DB) serveFetch(ctx context.Context, q fetchRequest, w net.Conn) error 
 	if err != nil {
 		return err
 	}
-	a.Pointer, a.Size = &at, info.Size()
+	a.Pointer, a.Size, a.First = &at, info.Size(), at.Index
+	if err := db.entries().GetLog(at.Index, new(raft.Log)); errors.Is(err, raft.ErrLogNotFound) {
+		a.First++
+	} else if err != nil {
+		return err
+	}
 	if err := writeAnswer(w, a); err != nil {
 		return err
 	}
@@ -133,7 +141,7 @@ func (db *DB) serveFetch(ctx context.Context, q fetchRequest, w net.Conn) error 
 		err = fmt.Errorf("the file ended after %d of %d bytes", sent, a.Size)
 	}
 	if err == nil && q.What == fetchLog {
-		err = db.sendLog(w, at.Index+1, a.LastIndex)
+		err = db.sendLog(w, a.First, a.LastIndex)
 	}
 	if err != nil {
 		return err
@@ -241,6 +249,9 @@ func (t *transport) fetch(ctx context.Context, id DatabaseID, from NodeID, q fet
 	if err == nil && (q.What == fetchFile || q.What == fetchLog) && (s.Pointer == nil || s.Size <= 0 || s.Pointer.Index == 0 || s.Pointer.Term == 0) {
 		err = errors.New("the answer names no file")
 	}
+	if err == nil && s.Pointer != nil && s.First-s.Pointer.Index > 1 {
+		err = fmt.Errorf("the answer has entries from %d on, and a file up to %d", s.First, s.Pointer.Index)
+	}
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("ask %s for %s: %w", from, id, err)
@@ -277,7 +288,7 @@ func (s *fetchStream) file(w io.Writer) error {
 // entries reads to the end of the answer, which follows the file: the entries after it.
 func (s *fetchStream) entries() ([]*raft.Log, error) {
 	var out []*raft.Log
-	next, size := s.Pointer.Index+1, 0
+	next, size := s.First, 0
 	for {
 		f, err := s.next(streamTimeout)
 		if err != nil {

@@ -199,10 +199,14 @@ func (e *Engine) HandOver(ctx context.Context) error {
 // errStopping: the node hands over, to be stopped.
 var errStopping = errors.New("this node is being stopped, and leads nothing any more")
 
-// unfit is why this replica should not lead; nil if it may.
+// unfit is why this replica should not lead: its node is being stopped, or it cannot apply, is
+// being rebuilt, or has a disk short of room; nil if it may.
 func (db *DB) unfit() error {
 	if db.engine.elections.hasResigned() {
 		return errStopping
+	}
+	if err := db.failure(); err != nil {
+		return err
 	}
 	return db.refusal()
 }

@@ -186,6 +186,17 @@ func (l *logs) fail(err error) error {
 	return l.failed
 }
 
+// tellLost has f hear of the first failed write, also of one that came before: a compaction
+// begins with the opening of the store, and may meet damage at once.
+func (l *logs) tellLost(f func(error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost.Store(&f)
+	if l.failed != nil {
+		f(l.failed)
+	}
+}
+
 func (l *logs) failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -122,14 +122,29 @@ func (g *groupLog) replace(entries []*raft.Log, term uint64, spent bool) error {
 // voteSpent is no node's name.
 const voteSpent = "-"
 
+// clear removes all that the store has of the group.
+func (g *groupLog) clear() error {
+	batch := g.logs.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	err := errors.Join(batch.DeleteRange(g.keys.stable, g.stableEnd(), nil), batch.DeleteRange(g.keys.entries, g.keys.entriesEnd, nil))
+	if err != nil {
+		return fmt.Errorf("clear the log of %s: %w", g.id, err)
+	}
+	return g.logs.commit(batch)
+}
+
+func (g *groupLog) stableEnd() []byte {
+	end := slices.Clone(g.keys.stable)
+	end[len(end)-1]++
+	return end
+}
+
 // copyTo copies what is whole of a group into another store: all of it, or, of a damaged
-// one, the term and the vote.
+// one, the term and the vote. The error wraps errStore if this store could not be read.
 func (g *groupLog) copyTo(to *logs, c condition) error {
 	bounds := []*pebble.IterOptions{}
 	if c.vote == nil {
-		end := slices.Clone(g.keys.stable)
-		end[len(end)-1]++
-		bounds = append(bounds, &pebble.IterOptions{LowerBound: g.keys.stable, UpperBound: end})
+		bounds = append(bounds, &pebble.IterOptions{LowerBound: g.keys.stable, UpperBound: g.stableEnd()})
 	}
 	if c.entries == nil {
 		bounds = append(bounds, &pebble.IterOptions{LowerBound: g.keys.entries, UpperBound: g.keys.entriesEnd})
@@ -137,7 +152,7 @@ func (g *groupLog) copyTo(to *logs, c condition) error {
 	for _, o := range bounds {
 		iter, err := g.logs.db.NewIter(o)
 		if err != nil {
-			return err
+			return g.logs.damaged(err)
 		}
 		batch := to.db.NewBatch()
 		for ok := iter.First(); ok && err == nil; ok = iter.Next() {
@@ -146,7 +161,10 @@ func (g *groupLog) copyTo(to *logs, c condition) error {
 				batch = to.db.NewBatch()
 			}
 		}
-		if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		if rerr := errors.Join(iter.Error(), iter.Close()); err == nil && rerr != nil {
+			err = g.logs.damaged(rerr)
+		}
+		if err != nil {
 			return err
 		}
 		if err := batch.Commit(pebble.Sync); err != nil {

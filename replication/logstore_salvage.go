@@ -32,6 +32,10 @@ import (
 // errStore marks damage to a file of the log store.
 var errStore = errors.New("the raft log store is damaged")
 
+// errEnd marks damage to a file of records, whose end Pebble may take for one that was never
+// written: of no group is it known then that its entries and its vote are the last ones.
+var errEnd = errors.New("the newest records may be missing")
+
 const (
 	freshStore   = "log.new"
 	damagedStore = "log.damaged"
@@ -67,11 +71,16 @@ func sealFiles(dir string) ([]string, error) {
 	var names []string
 	for _, e := range list {
 		n := e.Name()
-		if strings.HasSuffix(n, ".log") || strings.HasPrefix(n, "MANIFEST") || strings.HasPrefix(n, "OPTIONS") || strings.HasPrefix(n, "marker.") {
+		if hasRecords(n) || strings.HasPrefix(n, "OPTIONS") || strings.HasPrefix(n, "marker.") {
 			names = append(names, n)
 		}
 	}
 	return names, err
+}
+
+// hasRecords says whether Pebble reads a file record by record until one is not whole.
+func hasRecords(name string) bool {
+	return strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST")
 }
 
 func seals(dir string) (map[string]sealed, error) {
@@ -102,15 +111,16 @@ func sealStore(dir string) error {
 	return errors.Join(writeDurably(path+partSuffix, append([]byte(sum), b...)), os.Rename(path+partSuffix, path), syncDir(dir))
 }
 
-// breakSeal checks SEAL, if there is one, and removes it: from now on it says nothing. cut:
-// a file differs of which Pebble would take a damaged end for one that was never written.
-func breakSeal(dir string) (cut bool, err error) {
+// breakSeal checks SEAL, if there is one, and removes it: from now on it says nothing.
+// The error wraps errEnd if a file differs of which Pebble would take a damaged end for one
+// that was never written.
+func breakSeal(dir string) error {
 	path := filepath.Join(dir, sealName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		return nil
 	} else if err != nil {
-		return true, err
+		return err
 	}
 	var want map[string]sealed
 	head, text, _ := strings.Cut(string(b), "\n")
@@ -118,19 +128,22 @@ func breakSeal(dir string) (cut bool, err error) {
 	if whole { // A damaged seal accuses nobody.
 		have, err := seals(dir)
 		if err != nil {
-			return true, err
+			return err
 		}
+		var damage error
 		for n, s := range want {
-			if now, ok := have[n]; !ok || now != s {
-				err = errors.Join(err, fmt.Errorf("%w: %s has changed since the stop", errStore, n))
-				cut = cut || strings.HasSuffix(n, ".log") || strings.HasPrefix(n, "MANIFEST")
+			if now, ok := have[n]; ok && now == s {
+				continue
+			}
+			if damage = errors.Join(damage, fmt.Errorf("%w: %s has changed since the stop", errStore, n)); hasRecords(n) {
+				damage = fmt.Errorf("%w: %w", errEnd, damage)
 			}
 		}
-		if err != nil {
-			return cut, err
+		if damage != nil {
+			return damage
 		}
 	}
-	return false, errors.Join(os.Remove(path), syncDir(dir))
+	return errors.Join(os.Remove(path), syncDir(dir))
 }
 
 // openOrSalvage opens the log store below dataDir, and makes it anew if it is damaged.
@@ -143,7 +156,7 @@ func openOrSalvage(dataDir string, log *slog.Logger, open func(dir string, log *
 	}
 	_, err := os.Stat(filepath.Join(dataDir, storeMark))
 	marked := err == nil
-	cut, damage := breakSeal(dir)
+	damage := breakSeal(dir)
 	var l *logs
 	if !marked && damage == nil {
 		if l, damage = openSafely(dir, log, open); damage == nil {
@@ -154,7 +167,7 @@ func openOrSalvage(dataDir string, log *slog.Logger, open func(dir string, log *
 		return nil, damage
 	}
 	log.Error("the raft log store is damaged; it is made anew, and the databases whose log was lost are rebuilt from the other nodes", "err", damage)
-	if err := salvage(dataDir, cut, log, open); err != nil {
+	if err := salvage(dataDir, log, open, errors.Is(damage, errEnd)); err != nil {
 		return nil, fmt.Errorf("make the raft log store anew: %w", err)
 	}
 	return open(dir, log)
@@ -180,9 +193,9 @@ func openSafely(dir string, log *slog.Logger, open func(dir string, log *slog.Lo
 	return open(dir, log)
 }
 
-// salvage replaces the store by one with what can be read of it. cut: what looks whole may
-// lack its end.
-func salvage(dataDir string, cut bool, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error)) error {
+// salvage replaces the store by one with what can be read of it. cut: what can be read may
+// lack its end, and nothing of it counts.
+func salvage(dataDir string, log *slog.Logger, open func(dir string, log *slog.Logger) (*logs, error), cut bool) error {
 	dir, fresh, old := filepath.Join(dataDir, "log"), filepath.Join(dataDir, freshStore), filepath.Join(dataDir, damagedStore)
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
@@ -191,24 +204,30 @@ func salvage(dataDir string, cut bool, log *slog.Logger, open func(dir string, l
 	if err != nil {
 		return err
 	}
-	from, err := openSafely(dir, log, open)
-	if err != nil {
-		log.Error("nothing of the damaged raft log store can be read", "err", err)
-		from = nil
+	var from *logs
+	if !cut {
+		if from, err = openSafely(dir, log, open); err != nil {
+			log.Error("nothing of the damaged raft log store can be read", "err", err)
+			from = nil
+		}
 	}
+	closeFrom := func() {
+		if from != nil && !from.closed {
+			_ = from.db.Close() // Damaged as it is.
+			from.closed = true
+		}
+	}
+	defer closeFrom()
 	to, err := openLogs(fresh, log)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if err := salvageGroup(filepath.Join(dataDir, "db", filepath.FromSlash(string(id))), id, cut, from, to); err != nil {
+		if err := salvageGroup(filepath.Join(dataDir, "db", filepath.FromSlash(string(id))), id, from, to); err != nil {
 			return errors.Join(err, to.close())
 		}
 	}
-	if from != nil {
-		_ = from.db.Close() // Damaged as it is.
-		from.closed = true
-	}
+	closeFrom()
 	if err := to.close(); err != nil {
 		return err
 	}
@@ -227,8 +246,8 @@ func salvage(dataDir string, cut bool, log *slog.Logger, open func(dir string, l
 }
 
 // salvageGroup copies what is whole of one group's log. If that is not all of it, the mark
-// comes first. cut: its last entries or its newest vote may be missing without a trace.
-func salvageGroup(dbDir string, id DatabaseID, cut bool, from, to *logs) error {
+// comes first.
+func salvageGroup(dbDir string, id DatabaseID, from, to *logs) error {
 	c := condition{entries: errStore, vote: errStore}
 	base := position{}
 	if p, err := readPointer(dbDir); err == nil && p != nil {
@@ -239,23 +258,34 @@ func salvageGroup(dbDir string, id DatabaseID, cut bool, from, to *logs) error {
 			c = seen
 		}
 	}
-	if c.damaged() || cut {
-		m := rebuildMark{Reason: "the raft log store was damaged", Log: true, Last: c.last, Vote: c.vote != nil}
-		if cut {
-			m.Last = nil
-		}
-		if before, err := readMark(dbDir); err == nil && before != nil && before.Log {
-			m = *before
-		}
-		m.Vote = m.Vote || cut
-		if err := writeMark(dbDir, m); err != nil {
+	if c.damaged() {
+		if err := markLost(dbDir, c); err != nil {
 			return err
 		}
 	}
 	if from == nil {
 		return nil
 	}
-	return from.group(id).copyTo(to, c)
+	err := from.group(id).copyTo(to, c)
+	if !errors.Is(err, errStore) {
+		return err
+	}
+	// check has not met it, for it looks values up, and a newer one hides an older block.
+	c.vote = errStore
+	if err := markLost(dbDir, c); err != nil {
+		return err
+	}
+	return to.group(id).clear()
+}
+
+// markLost writes down that a group's log was lost with the store. A mark that is there
+// already says more: of a log that is half rebuilt nothing counts.
+func markLost(dbDir string, c condition) error {
+	m := rebuildMark{Reason: "the raft log store was damaged", Log: true, Last: c.last, Vote: c.vote != nil}
+	if before, err := readMark(dbDir); err == nil && before != nil && before.Log {
+		m = *before
+	}
+	return writeMark(dbDir, m)
 }
 
 // databasesIn lists the databases that have a folder below dataDir.

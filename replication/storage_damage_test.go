@@ -11,8 +11,9 @@ import (
 	"tongban/replication/replicationtest"
 )
 
-// stopAt makes node n3 stand still at a step of its rebuild until goOn is closed.
-func stopAt(step string) (option func(*replication.Options), reached, goOn chan struct{}) {
+// stopAt makes node n3 stand still at a step of its rebuild until goOn is closed, or the test
+// has ended.
+func stopAt(t *testing.T, step string) (option func(*replication.Options), reached, goOn chan struct{}) {
 	reached, goOn = make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	return func(o *replication.Options) {
@@ -20,7 +21,10 @@ func stopAt(step string) (option func(*replication.Options), reached, goOn chan 
 			replication.RebuildStep(o, func(s string) {
 				if s == step && !once.Swap(true) {
 					close(reached)
-					<-goOn
+					select {
+					case <-goOn:
+					case <-t.Context().Done():
+					}
 				}
 			})
 		}
@@ -31,7 +35,7 @@ func stopAt(step string) (option func(*replication.Options), reached, goOn chan 
 // acknowledged an entry that only it and the leader have, and the rebuild has not ended.
 func TestACrashAfterTheRebuildOfALogForgetsNothing(t *testing.T) {
 	t.Parallel()
-	option, reached, goOn := stopAt("started")
+	option, reached, goOn := stopAt(t, "started")
 	c := threeWithRows(t, 5, option)
 	_, last := replication.LogBounds(t, c.DB("n3"))
 	replication.FlipEntry(t, c.DB("n3"), last-1) // So it knows how far its log was.
@@ -89,7 +93,7 @@ func TestALogThatLostItsEndIsNotTakenForWhole(t *testing.T) {
 func TestTheLogIsCutAgainAfterARebuild(t *testing.T) {
 	t.Parallel()
 	t.TempDir() // The first one: its folders are removed after the nodes have stopped.
-	option, reached, goOn := stopAt("received")
+	option, reached, goOn := stopAt(t, "received")
 	c := threeWithRows(t, 3, option, func(o *replication.Options) { replication.Compact(o, 10, 4) })
 	db := c.DB("n3")
 	replication.Direct(t, db, `INSERT INTO t VALUES ('mine')`)

@@ -42,9 +42,10 @@ type groupTransport struct {
 	beats     lane       // Heartbeats pass requests that wait for the disk.
 	terms     sync.Mutex // Held while raft has a heartbeat of beats, or a vote.
 	vow       vow
-	book      *progress                           // Hears what the pipelines come to; nil in tests of the transport.
-	install   atomic.Pointer[func() (end func())] // See onInstall.
-	fetched   atomic.Pointer[fetchHandler]        // Serves a fetch; nil: not yet.
+	book      *progress                                        // Hears what the pipelines come to; nil in tests of the transport.
+	install   atomic.Pointer[func() (end func())]              // See onInstall.
+	before    atomic.Pointer[func(*raft.AppendEntriesRequest)] // See onAppend.
+	fetched   atomic.Pointer[fetchHandler]                     // Serves a fetch; nil: not yet.
 
 	ctx    context.Context // Ends with Close.
 	cancel context.CancelFunc
@@ -292,6 +293,9 @@ func (g *groupTransport) mayPass(q *raft.AppendEntriesRequest) bool {
 // onInstall makes f run before raft is given a snapshot to install, and end after that.
 func (g *groupTransport) onInstall(f func() (end func())) { g.install.Store(&f) }
 
+// onAppend makes f see every AppendEntries before raft does; it may change it.
+func (g *groupTransport) onAppend(f func(*raft.AppendEntriesRequest)) { g.before.Store(&f) }
+
 // beat handles a heartbeat in raft's own handler, which answers before it returns unless
 // raft has stopped. One that may not pass any more waits its turn.
 func (g *groupTransport) beat(in inbound) {
@@ -348,6 +352,9 @@ func (g *groupTransport) pass(in inbound) {
 		all := []inbound{in}
 		if len(q.Entries) > 0 {
 			all = append(all, g.requests.takeFollowing(q, in.from)...)
+		}
+		if f := g.before.Load(); f != nil {
+			(*f)(q)
 		}
 		passes, free := g.beforeAppend()
 		r := g.consult(in)
