@@ -338,10 +338,15 @@ func (db *DB) conclude(b *batch, err error) {
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, *failed), false)
 	case err == nil: // Committed, but not applied here, or in a file that was installed.
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, cmp.Or(held, errSkipped)), false)
+	case errors.Is(err, raft.ErrRaftShutdown): // What b.life ends with: see answered.
+		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, errTenureEnded), false)
 	default:
 		b.answer(0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err), false)
 	}
 }
+
+// errTenureEnded: nothing that the leader had proposed will be answered any more.
+var errTenureEnded = errors.New("the leadership ended before a majority was known to have it")
 
 // certainlyNot says whether raft's error means that the entry never entered a log.
 // ErrRaftShutdown does not: it also ends what is in flight.
