@@ -471,29 +471,3 @@ func (db *DB) entryAt(index uint64) entryID {
 	}
 	return e
 }
-
-// campaign makes raft stand for election. done hears why it does not.
-func (db *DB) campaign(done func(err error)) {
-	r, p := db.raft(), db.progress()
-	header := peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node)
-	still := func() error {
-		if !db.isVacant() {
-			return errors.New("there is a leader")
-		}
-		return nil
-	}
-	if r.State() == raft.Candidate {
-		// It waits for votes of an election that is over, and takes no notice of another
-		// request. A candidate with an empty log and a higher term sets it free.
-		q := &raft.RequestVoteRequest{RPCHeader: header, Term: r.CurrentTerm() + 1, LeadershipTransfer: true}
-		_ = p.receive(inbound{from: db.engine.opts.Node, command: q, own: true, still: still, answer: func(any, error) {}})
-	}
-	err := p.receive(inbound{
-		from: db.engine.opts.Node, command: &raft.TimeoutNowRequest{RPCHeader: header}, still: still,
-		own:    len(db.servers()) == 1, // Nobody else can lead.
-		answer: func(_ any, err error) { done(err) },
-	})
-	if err != nil {
-		done(err)
-	}
-}

@@ -14,9 +14,8 @@ func Leased(db *DB) bool { return db.leased(db.tenure.term()) }
 // Campaign makes the replica stand for election, whoever leads.
 func Campaign(db *DB) error {
 	done := make(chan error, 1)
-	header := peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node)
 	err := db.progress().receive(inbound{
-		from: db.engine.opts.Node, command: &raft.TimeoutNowRequest{RPCHeader: header}, own: true,
+		from: db.engine.opts.Node, command: &raft.TimeoutNowRequest{RPCHeader: db.raftHeader()}, own: true,
 		answer: func(_ any, err error) { done <- err },
 	})
 	if err != nil {
@@ -27,7 +26,7 @@ func Campaign(db *DB) error {
 
 // AskToTakeOver sends raft's request to take over to another node, as a leader would.
 func AskToTakeOver(db *DB, n NodeID) error {
-	q := &raft.TimeoutNowRequest{RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node)}
+	q := &raft.TimeoutNowRequest{RPCHeader: db.raftHeader()}
 	return db.progress().TimeoutNow(raft.ServerID(n), raft.ServerAddress(n), q, new(raft.TimeoutNowResponse))
 }
 
@@ -37,13 +36,16 @@ func AskForVote(db *DB, n NodeID) (granted bool, err error) {
 	r := db.raft()
 	last := db.entryAt(r.LastIndex())
 	q := &raft.RequestVoteRequest{
-		RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node),
+		RPCHeader: db.raftHeader(),
 		Term:      r.CurrentTerm() + 1, LastLogIndex: last.index, LastLogTerm: last.term, LeadershipTransfer: true,
 	}
 	var out raft.RequestVoteResponse
 	err = db.progress().groupTransport.RequestVote(raft.ServerID(n), raft.ServerAddress(n), q, &out)
 	return out.Granted, err
 }
+
+// MayVote says whether no promise keeps a vote of the replica in.
+func MayVote(db *DB) bool { return db.progress().mayVoteIn() <= 0 }
 
 // IsCandidate says whether the replica waits for votes.
 func IsCandidate(db *DB) bool { return db.raft().State() == raft.Candidate }
@@ -116,7 +118,7 @@ func IsDeposed(err error) bool { return errors.Is(err, errDeposed) }
 func Append(db *DB, n NodeID) <-chan error {
 	q := &raft.AppendEntriesRequest{
 		//lint:ignore SA1019 raft's own followers of protocol 2 still look at it
-		RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node), Leader: []byte(db.engine.opts.Node), Term: db.raft().CurrentTerm(),
+		RPCHeader: db.raftHeader(), Leader: []byte(db.engine.opts.Node), Term: db.raft().CurrentTerm(),
 	}
 	done := make(chan error, 1)
 	go func() {

@@ -152,7 +152,7 @@ func (db *DB) offer(ctx context.Context, heir NodeID, term uint64) error {
 		return fmt.Errorf("wait until it has the whole log: %w", err)
 	}
 	db.release(term, handingOver, releasePatience)
-	q := &raft.TimeoutNowRequest{RPCHeader: peerHeader(byte(raft.ProtocolVersionMax), db.engine.opts.Node)}
+	q := &raft.TimeoutNowRequest{RPCHeader: db.raftHeader()}
 	if err := p.TimeoutNow(raft.ServerID(heir), raft.ServerAddress(heir), q, new(raft.TimeoutNowResponse)); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type groupTransport struct {
 	beats     lane       // Heartbeats pass requests that wait for the disk.
 	terms     sync.Mutex // Held while raft has a heartbeat of beats, or a vote.
 	vow       vow
+	stood     time.Time                                        // When raft was last made to stand for election; of requests alone.
 	book      *progress                                        // Hears what the pipelines come to; nil in tests of the transport.
 	install   atomic.Pointer[func() (end func())]              // See onInstall.
 	before    atomic.Pointer[func(*raft.AppendEntriesRequest)] // See onAppend.
@@ -144,14 +145,24 @@ func (g *groupTransport) stillLeads(term uint64) error {
 	if g.book == nil || g.book.db == nil {
 		return nil
 	}
+	if r := g.running(); r != nil {
+		if led, ok := ledTerm(r); !ok || led != term {
+			return errDeposed
+		}
+	}
+	return nil
+}
+
+// running is the raft of this group, once it runs; nil: it does not, or is another's by now.
+func (g *groupTransport) running() *raft.Raft {
+	if g.book == nil || g.book.db == nil {
+		return nil
+	}
 	now := g.book.db.group.Load()
 	if now == nil || now.progress != g.book {
 		return nil
 	}
-	if led, ok := ledTerm(now.raft); !ok || led != term {
-		return errDeposed
-	}
-	return nil
+	return now.raft
 }
 
 func appendRequest(id DatabaseID, args *raft.AppendEntriesRequest) request {
@@ -286,8 +297,8 @@ func (g *groupTransport) mayPass(q *raft.AppendEntriesRequest) bool {
 	if g.book == nil || g.book.db == nil {
 		return true
 	}
-	now := g.book.db.group.Load()
-	return now != nil && now.progress == g.book && now.raft.State() == raft.Follower && q.Term <= now.raft.CurrentTerm()
+	r := g.running()
+	return r != nil && r.State() == raft.Follower && q.Term <= r.CurrentTerm()
 }
 
 // onInstall makes f run before raft is given a snapshot to install, and end after that.
@@ -363,11 +374,9 @@ func (g *groupTransport) pass(in inbound) {
 		}
 	case *raft.RequestVoteRequest, *raft.TimeoutNowRequest:
 		voted := func() {}
-		if _, ok := q.(*raft.TimeoutNowRequest); ok && in.link != nil && g.book != nil {
-			if err := g.book.db.unfit(); err != nil {
-				in.answer(nil, err) // Another should lead.
-				return
-			}
+		if err := g.mayTakeOver(in); err != nil {
+			in.answer(nil, err)
+			return
 		}
 		if !in.own {
 			var err error
@@ -377,7 +386,7 @@ func (g *groupTransport) pass(in inbound) {
 			}
 		}
 		g.terms.Lock()
-		r := g.consult(in)
+		r := g.stand(in)
 		g.terms.Unlock()
 		voted()
 		in.answer(r.Response, r.Error)
@@ -413,82 +422,4 @@ func (g *groupTransport) consult(in inbound) raft.RPCResponse {
 	case <-g.ctx.Done():
 	}
 	return raft.RPCResponse{Error: fmt.Errorf("%s is being closed on %s", g.id, g.t.self)}
-}
-
-// lane is a bounded queue with a goroutine while it is not empty.
-type lane struct {
-	g      *groupTransport
-	max    int
-	handle func(inbound)
-
-	mu      sync.Mutex
-	queue   []inbound
-	running chan struct{} // Closed when the goroutine has ended; nil: there is none.
-}
-
-func (n *lane) put(in inbound) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.queue) >= n.max {
-		return errBusy
-	}
-	n.queue = append(n.queue, in)
-	if n.running == nil {
-		n.running = make(chan struct{})
-		if !n.g.t.spawn(n.drain) {
-			close(n.running)
-			n.running, n.queue = nil, nil
-			return ErrClosed
-		}
-	}
-	return nil
-}
-
-func (n *lane) drain() {
-	for {
-		n.mu.Lock()
-		if len(n.queue) == 0 {
-			close(n.running)
-			n.running, n.queue = nil, nil
-			n.mu.Unlock()
-			return
-		}
-		in := n.queue[0]
-		n.queue[0] = inbound{}
-		n.queue = n.queue[1:]
-		n.mu.Unlock()
-		n.handle(in)
-	}
-}
-
-// takeFollowing takes the requests off the head of the queue that continue q: the same
-// leader and term, the next entries. It adds their entries to q.
-func (n *lane) takeFollowing(q *raft.AppendEntriesRequest, from NodeID) (taken []inbound) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for len(n.queue) > 0 {
-		next, ok := n.queue[0].command.(*raft.AppendEntriesRequest)
-		last := q.Entries[len(q.Entries)-1]
-		if !ok || n.queue[0].from != from || next.Term != q.Term || len(next.Entries) == 0 ||
-			next.PrevLogEntry != last.Index || next.PrevLogTerm != last.Term ||
-			len(q.Entries)+len(next.Entries) > mergeMax {
-			break
-		}
-		q.Entries = append(q.Entries, next.Entries...)
-		q.LeaderCommitIndex = max(q.LeaderCommitIndex, next.LeaderCommitIndex)
-		taken = append(taken, n.queue[0])
-		n.queue[0] = inbound{}
-		n.queue = n.queue[1:]
-	}
-	return taken
-}
-
-// wait waits until the goroutine has ended.
-func (n *lane) wait() {
-	n.mu.Lock()
-	running := n.running
-	n.mu.Unlock()
-	if running != nil {
-		<-running
-	}
 }
