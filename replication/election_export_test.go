@@ -78,6 +78,21 @@ func LoseCommit(db *DB, n NodeID) {
 	p.note(n, time.Now(), q, nil, promises{}, errors.New("lost"))
 }
 
+// RefuseCommit makes a leader believe that n lacked the entry of the last message with a
+// commit, and has it now from a message that was begun before the commit. It returns what is
+// told then.
+func RefuseCommit(db *DB, n NodeID) (told uint64) {
+	p, term, last := db.progress(), db.raft().CurrentTerm(), db.raft().CommitIndex()
+	hint := &raft.AppendEntriesRequest{Term: term, LeaderCommitIndex: last, PrevLogEntry: last}
+	entry := &raft.AppendEntriesRequest{Term: term, LeaderCommitIndex: last - 1, PrevLogEntry: last - 1, Entries: []*raft.Log{{Index: last}}}
+	p.sends(n, entry, 1)
+	p.sends(n, hint, 1)
+	p.note(n, time.Now(), hint, &raft.AppendEntriesResponse{Term: term}, promises{}, nil)
+	told = Told(db, n)
+	p.note(n, time.Now(), entry, &raft.AppendEntriesResponse{Term: term, Success: true}, promises{}, nil)
+	return told
+}
+
 // Told is the last commit that a leader has told n of.
 func Told(db *DB, n NodeID) uint64 {
 	p := db.progress()

@@ -59,6 +59,10 @@ func TestACommitThatWasLostIsToldAgain(t *testing.T) {
 	replicationtest.Await(t, "n2 is told", told)
 	replication.LoseCommit(c.DB("n1"), "n2")
 	replicationtest.Await(t, "n2 is told again", told)
+	if n := replication.RefuseCommit(c.DB("n1"), "n2"); n != 0 {
+		t.Errorf("n2 is told of entry %d, and has refused the message", n)
+	}
+	replicationtest.Await(t, "n2 is told when it has the entry", told)
 }
 
 // TestAHeartbeatThatChangesTheTermPassesNothing: raft's handler for those that pass would set

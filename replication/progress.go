@@ -150,6 +150,7 @@ func (p *progress) note(to NodeID, sent time.Time, q *raft.AppendEntriesRequest,
 // The caller holds mu.
 func (f *follower) acknowledged(sent time.Time, q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse, v promises) bool {
 	if !r.Success {
+		f.told = 0 // It took no commit either: it lacks the entry, which may come without one.
 		f.behind = f.behind || r.Term == q.Term
 		return false
 	}
