@@ -17,7 +17,7 @@ func TestAReplicaThatCannotApplyIsNotMadeLeader(t *testing.T) {
 	c := threeWithRows(t, 3, func(o *replication.Options) {
 		o.BalanceAfter = -1
 		if o.Node == "n3" {
-			replication.RebuildStep(o, func(string) { once.Do(func() { close(begun); <-goOn }) })
+			replication.RebuildStep(o, func(string) { once.Do(func() { close(begun); replication.HoldUntil(t, goOn) }) })
 		}
 	})
 	unfit := func() {
@@ -40,7 +40,7 @@ func TestAReplicaThatCannotApplyIsNotMadeLeader(t *testing.T) {
 	restore()
 	replication.Direct(t, c.DB("n3"), `INSERT INTO t VALUES ('mine')`)
 	exec(t, c.DB(c.Leader()), `INSERT INTO t VALUES (1)`)
-	<-begun
+	replication.Reached(t, begun)
 	unfit()
 	c.Stop("n1") // It votes: the two that are left have a leader.
 	replicationtest.Await(t, "n2 leads", func() bool { return c.DB("n2").IsLeader() })

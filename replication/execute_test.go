@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"tongban/replication"
 	"tongban/replication/replicationtest"
@@ -97,10 +98,14 @@ func TestAListSharesItsBatchWithOthers(t *testing.T) {
 	}
 	hold, begun, done := make(chan struct{}), make(chan struct{}), make(chan error, 3)
 	go func() {
-		_, err := db.Update(ctx, func(tx *replication.Tx) error { close(begun); <-hold; return insert("first")(tx) })
+		_, err := db.Update(ctx, func(tx *replication.Tx) error {
+			close(begun)
+			replication.HoldUntil(t, hold)
+			return insert("first")(tx)
+		})
 		done <- err
 	}()
-	<-begun
+	replication.Reached(t, begun)
 	for i, fn := range []func(*replication.Tx) error{
 		run(replication.ListOptions{}, `INSERT INTO t VALUES (1)`, `INSERT INTO r VALUES (1)`, `INSERT INTO t VALUES (2)`),
 		run(replication.ListOptions{Atomic: true}, `INSERT INTO t VALUES (3)`, `INSERT OR ROLLBACK INTO t VALUES (1)`),
@@ -122,7 +127,7 @@ func TestAListSharesItsBatchWithOthers(t *testing.T) {
 
 func TestAListIsBounded(t *testing.T) {
 	t.Parallel()
-	db := replicationtest.One(t)
+	db := replicationtest.One(t, func(o *replication.Options) { o.MaxClosure = time.Second })
 	exec(t, db, executeTables...)
 	runaway := `WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT `
 	for _, c := range []struct {

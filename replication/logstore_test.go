@@ -316,7 +316,7 @@ func TestOneFsyncServesAllGroupsThatWait(t *testing.T) {
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if walSync(op) && held.Load() && syncs.Add(1) == 1 {
 			close(begun)
-			<-release
+			HoldUntil(t, release)
 		}
 		return nil
 	}))

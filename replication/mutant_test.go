@@ -26,7 +26,7 @@ func newForced(t *testing.T, prepare func(*replication.Options)) *forced {
 		replication.BeforePropose(o, func() {
 			if f.armed.CompareAndSwap(true, false) {
 				close(f.stopped)
-				<-f.goOn
+				replication.HoldUntil(t, f.goOn)
 			}
 		})
 	})
@@ -140,8 +140,13 @@ func TestAForeignEntryEndsAClosureThatRuns(t *testing.T) {
 				return err
 			}
 			close(begun)
-			if err := c.DB("n1").WaitApplied(ctx, <-foreign); err != nil {
-				return err
+			select {
+			case index := <-foreign:
+				if err := c.DB("n1").WaitApplied(ctx, index); err != nil {
+					return err
+				}
+			case <-t.Context().Done():
+				return t.Context().Err()
 			}
 			late = tx.Exec(`UPDATE counter SET n = 77`)
 			return nil // It does not look.

@@ -107,7 +107,7 @@ func TestACrashWithinTheRebuildOfALog(t *testing.T) {
 					replication.RebuildStep(o, func(s string) {
 						if s == step && !once.Swap(true) {
 							close(reached)
-							<-crashed
+							replication.HoldUntil(t, crashed)
 						}
 					})
 				}
@@ -116,7 +116,7 @@ func TestACrashWithinTheRebuildOfALog(t *testing.T) {
 			replication.FlipEntry(t, c.DB("n3"), last)
 			c.Stop("n3")
 			c.Start("n3")
-			<-reached
+			replication.Reached(t, reached)
 			files := snapshotOf(t, c.Dir("n3"))
 			close(crashed)
 			c.Crash("n3")

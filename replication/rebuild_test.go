@@ -97,7 +97,7 @@ func TestADamagedReplicaServesNothing(t *testing.T) {
 			replication.RebuildStep(o, func(string) {
 				if !once.Swap(true) {
 					close(reached)
-					<-goOn
+					replication.HoldUntil(t, goOn)
 				}
 			})
 		}
@@ -105,7 +105,7 @@ func TestADamagedReplicaServesNothing(t *testing.T) {
 	db := c.DB("n3")
 	replication.Direct(t, db, `INSERT INTO t VALUES ('mine')`)
 	exec(t, c.DB("n1"), `INSERT INTO t VALUES (1)`)
-	<-reached
+	replication.Reached(t, reached)
 	if err := db.View(ctx, replication.Local, func(*replication.View) error { return nil }); !errors.Is(err, replication.ErrDamaged) {
 		t.Errorf("a view: %v", err)
 	}
@@ -134,14 +134,14 @@ func TestACrashWithinARebuild(t *testing.T) {
 					replication.RebuildStep(o, func(s string) {
 						if s == step && !once.Swap(true) {
 							close(reached)
-							<-crashed
+							replication.HoldUntil(t, crashed)
 						}
 					})
 				}
 			})
 			replication.Direct(t, c.DB("n3"), `INSERT INTO t VALUES ('mine')`)
 			exec(t, c.DB("n1"), `INSERT INTO t VALUES (1)`)
-			<-reached
+			replication.Reached(t, reached)
 			files := snapshotOf(t, c.Dir("n3"))
 			close(crashed)
 			c.Crash("n3")

@@ -134,7 +134,7 @@ func TestAStopDoesNotWaitForAFileThatIsBeingSent(t *testing.T) {
 	t.Cleanup(stop)
 	added := make(chan error, 1)
 	go func() { added <- db1.AddNode(t.Context(), "n2") }()
-	<-taken
+	Reached(t, taken)
 	begun := time.Now()
 	if err := e1.Close(); err != nil {
 		t.Error(err)

@@ -163,13 +163,13 @@ func TestViewsWaitWhileACopyIsInstalled(t *testing.T) {
 			held <- db.View(t.Context(), Local, func(v *View) error {
 				close(begun)
 				if patient {
-					<-goOn
+					HoldUntil(t, goOn)
 					return v.QueryRow(`SELECT 1`).Scan(new(int))
 				}
 				return v.QueryRow(endless).Scan(new(int))
 			})
 		}()
-		<-begun
+		Reached(t, begun)
 		go func() { installed <- Install(db, bytes.NewReader(lengthed(string(file)))) }()
 		eventually(t, "the installation waits", db.readers.waits)
 		if patient {

@@ -93,7 +93,7 @@ func TestACutOffLeaderServesNoLeaderReads(t *testing.T) {
 	}
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	end := reaching(t, c, "n1", begun, func() error {
-		return db.View(ctx, replication.Leader, func(*replication.View) error { close(begun); <-goOn; return nil })
+		return db.View(ctx, replication.Leader, func(*replication.View) error { close(begun); replication.HoldUntil(t, goOn); return nil })
 	})
 	c.Isolate("n1")
 	replicationtest.Await(t, "the lease ends", func() bool { return read() != nil })

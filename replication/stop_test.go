@@ -82,16 +82,20 @@ func TestADatabaseThatIsBeingClosedCannotBeOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
+	t.Cleanup(func() { _ = e.Close() })
 	leads, goOn := make(chan struct{}), make(chan struct{})
 	founders := replication.DBOptions{Voters: []replication.NodeID{"n1"}}
 	holding := founders
-	holding.OnLead = func(ctx context.Context, _ *replication.DB) { close(leads); <-ctx.Done(); <-goOn }
+	holding.OnLead = func(ctx context.Context, _ *replication.DB) {
+		close(leads)
+		<-ctx.Done()
+		replication.HoldUntil(t, goOn)
+	}
 	db, err := e.OpenDB(replicationtest.ID, holding)
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-leads
+	replication.Reached(t, leads)
 	closed := make(chan error, 1)
 	go func() { closed <- e.CloseDB(replicationtest.ID) }()
 	replicationtest.Await(t, "it stops", func() bool { return db.Status().Err != "" })
@@ -111,7 +115,7 @@ func TestADatabaseThatIsBeingClosedCannotBeOpened(t *testing.T) {
 // read waits: what another committed in between need not be known here yet.
 func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 	t.Parallel()
-	var armed stopHook
+	armed := stopHook{t: t}
 	c := replicationtest.Cluster(t, 3, func(o *replication.Options) {
 		replication.BeforeVerify(o, armed.call)
 	})
@@ -144,6 +148,7 @@ func TestAReadThatSpansTermsIsRefused(t *testing.T) {
 
 // stopHook stops the next call of it, once armed.
 type stopHook struct {
+	t             *testing.T
 	mu            sync.Mutex
 	stopped, goOn chan struct{}
 }
@@ -161,7 +166,7 @@ func (h *stopHook) call() {
 	h.mu.Unlock()
 	if stopped != nil {
 		close(stopped)
-		<-goOn
+		replication.HoldUntil(h.t, goOn)
 	}
 }
 
@@ -179,7 +184,7 @@ func TestAChangeOfMembersEndsNoClosure(t *testing.T) {
 			return tx.QueryRow(`WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 3000000) SELECT count(*) FROM c`).Scan(new(int))
 		})
 	})
-	<-begun
+	replication.Reached(t, begun)
 	if err := db.RemoveNode(ctx, "n9"); err != nil {
 		t.Error(err)
 	}

@@ -22,10 +22,7 @@ func stopAt(t *testing.T, step string) (option func(*replication.Options), reach
 			replication.RebuildStep(o, func(s string) {
 				if s == step && !once.Swap(true) {
 					close(reached)
-					select {
-					case <-goOn:
-					case <-t.Context().Done():
-					}
+					replication.HoldUntil(t, goOn)
 				}
 			})
 		}
@@ -42,7 +39,7 @@ func TestACrashAfterTheRebuildOfALogForgetsNothing(t *testing.T) {
 	replication.FlipEntry(t, c.DB("n3"), last-1) // So it knows how far its log was.
 	c.Stop("n3")
 	c.Start("n3")
-	<-reached
+	replication.Reached(t, reached)
 	c.Isolate("n2")
 	replicationtest.Await(t, "an entry is acknowledged", func() bool { // n1 may not have heard of n3 yet.
 		_, _, err := c.DB("n1").Exec(ctx, replication.Statement{SQL: `INSERT INTO t SELECT 'acknowledged' WHERE NOT EXISTS (SELECT * FROM t WHERE v = 'acknowledged')`})
@@ -110,7 +107,7 @@ func TestTheLogIsCutAgainAfterARebuild(t *testing.T) {
 		}
 	}
 	write(1)
-	<-reached
+	replication.Reached(t, reached)
 	write(20)
 	replicationtest.Await(t, "the compactor has passed over the broken replica", func() bool { return replication.PassedOver(db) })
 	_, was := replication.LogBounds(t, db)

@@ -38,12 +38,12 @@ func together(t testing.TB, db *replication.DB, fns ...func(tx *replication.Tx) 
 	var wg sync.WaitGroup
 	begun := make(chan struct{})
 	wg.Go(func() {
-		_, err := db.Update(ctx, func(*replication.Tx) error { close(begun); <-hold; return nil })
+		_, err := db.Update(ctx, func(*replication.Tx) error { close(begun); replication.HoldUntil(t, hold); return nil })
 		if err != nil {
 			t.Errorf("the update that holds the others: %v", err)
 		}
 	})
-	<-begun
+	replication.Reached(t, begun)
 	for i, fn := range fns {
 		wg.Go(func() { _, errs[i] = db.Update(ctx, fn) })
 		replicationtest.Await(t, "the update waits", func() bool { return replication.Waiting(db) == i+1 })
@@ -233,9 +233,9 @@ func TestTheQueueIsBounded(t *testing.T) {
 	hold, begun := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, _ = db.Update(ctx, func(*replication.Tx) error { close(begun); <-hold; return nil })
+		_, _ = db.Update(ctx, func(*replication.Tx) error { close(begun); replication.HoldUntil(t, hold); return nil })
 	})
-	<-begun
+	replication.Reached(t, begun)
 	cancelled, cancel := context.WithCancel(ctx)
 	errs := make([]error, 3)
 	for i := range errs {
