@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -142,6 +143,47 @@ func Append(db *DB, n NodeID) <-chan error {
 	}()
 	return done
 }
+
+// AppendFrom sends n what a leader's log has after an index. taken: n's raft took it.
+func AppendFrom(t testing.TB, db *DB, n NodeID, prev uint64) (taken bool, err error) {
+	at := func(i uint64) *raft.Log {
+		e := new(raft.Log)
+		if err := db.logs.GetLog(i, e); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	q := hint{term: db.raft().CurrentTerm(), prev: prev, prevTerm: at(prev).Term}.request(db.engine.opts.Node)
+	for i := prev + 1; i <= db.raft().LastIndex(); i++ {
+		q.Entries = append(q.Entries, at(i))
+	}
+	var r raft.AppendEntriesResponse
+	_, err = db.progress().append(n, q, &r)
+	return r.Success, err
+}
+
+// SendSnapshot sends n a leader's snapshot, as raft does. taken: n has what is in it.
+func SendSnapshot(db *DB, n NodeID) (taken bool, err error) {
+	list, err := db.group.Load().snapshots.List()
+	if err != nil {
+		return false, err
+	}
+	meta, data, err := db.group.Load().snapshots.Open(list[0].ID)
+	if err != nil {
+		return false, err
+	}
+	defer data.Close()
+	q := &raft.InstallSnapshotRequest{
+		SnapshotVersion: meta.Version, Term: db.raft().CurrentTerm(), LastLogIndex: meta.Index, LastLogTerm: meta.Term, Size: meta.Size,
+		Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
+	}
+	var r raft.InstallSnapshotResponse
+	err = db.progress().InstallSnapshot(raft.ServerID(n), raft.ServerAddress(n), q, &r, data)
+	return r.Success, err
+}
+
+// Base is the last entry that the snapshot of a replica has.
+func Base(db *DB) uint64 { return db.group.Load().snapshots.position().LastIndex }
 
 // Unlinked says whether db's node has no connection to n.
 func Unlinked(db *DB, n NodeID) bool {

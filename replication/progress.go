@@ -93,6 +93,13 @@ func (p *progress) acked(id NodeID, term uint64) ack {
 	return ack{}
 }
 
+// flies counts requests that are under way, or wait for the peer.
+func (p *progress) flies(to NodeID, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(to).flying += n
+}
+
 // sends notes that a request goes out, n = 1, or has come to its end, n = -1.
 func (p *progress) sends(to NodeID, q *raft.AppendEntriesRequest, n int) {
 	if p == nil {
@@ -235,6 +242,10 @@ func (p *progress) AppendEntries(_ raft.ServerID, to raft.ServerAddress, q *raft
 	p.mu.Unlock()
 	if p.db != nil && p.db.raft().CurrentTerm() > q.Term {
 		return errDeposed // Its notice may have come before lost was taken.
+	}
+	if !isHeartbeat(q) { // raft is at it, also between two attempts: see checked.
+		p.flies(n, 1)
+		defer p.flies(n, -1)
 	}
 	wait := firstRetry
 	for {

@@ -70,14 +70,9 @@ func (p *progress) pipelineEnded(n NodeID) { p.check(n) }
 
 // InstallSnapshot sends a replica's file; see groupTransport.InstallSnapshot.
 func (p *progress) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest, r *raft.InstallSnapshotResponse, data io.Reader) error {
-	fly := func(n int) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.of(NodeID(to)).flying += n
-	}
-	fly(1)
+	p.flies(NodeID(to), 1)
 	err := p.groupTransport.InstallSnapshot(id, to, q, r, data)
-	fly(-1)
+	p.flies(NodeID(to), -1)
 	if err != nil || !r.Success {
 		p.check(NodeID(to))
 		return err

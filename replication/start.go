@@ -161,7 +161,7 @@ func (e *Engine) startGroup(db *DB, snapshots *snapshotStore) error {
 	store := db.entries()
 	transport := e.transport.group(db.id)
 	transport.onInstall(db.receiving)
-	transport.onAppend(func(q *raft.AppendEntriesRequest) { skipHeld(q, store, snapshots) })
+	transport.onAppend(func(q *raft.AppendEntriesRequest) { skipHeld(q, snapshots) })
 	g := &group{snapshots: snapshots, progress: newProgress(transport), halted: make(chan struct{})}
 	notices := make(chan bool)
 	config := e.raftConfig(db, notices)

@@ -346,6 +346,9 @@ func (g *groupTransport) answerAppend(in inbound, r raft.RPCResponse, passes uin
 		in.answer(v, nil)
 		return
 	}
+	if q, sent := in.command.(*raft.AppendEntriesRequest); ok && sent && r.Error == nil && notStored(q, a) {
+		r.Error = errNotStored
+	}
 	in.answer(r.Response, r.Error)
 }
 
@@ -398,11 +401,7 @@ func (g *groupTransport) pass(in inbound) {
 		r := g.consult(in)
 		in.answer(r.Response, r.Error)
 	case *raft.InstallSnapshotRequest:
-		if f := g.install.Load(); f != nil {
-			defer (*f)()()
-		}
-		r := g.consult(in)
-		in.answer(r.Response, r.Error)
+		g.passSnapshot(in, q)
 	default:
 		r := g.consult(in)
 		in.answer(r.Response, r.Error)

@@ -2,6 +2,7 @@ package replicationtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -65,7 +66,7 @@ func (w *World) onLeaders(do func(context.Context, *replication.DB) error) error
 	end := time.Now().Add(w.o.For + recovery*w.o.Heartbeat)
 	for _, id := range w.ids {
 		for done := false; !done; {
-			var last error
+			last := errors.New("nobody leads")
 			for _, name := range w.names {
 				l := w.life(name)
 				if l == nil {
