@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"maps"
@@ -62,7 +61,10 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 		}
 		files[db.path+suffix] = b
 	}
-	durable := durableWAL(db.path + "-shm")
+	durable, err := durableWAL(db.path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return func(r *rand.Rand) {
 		wal := db.path + "-wal"
 		if n := len(files[wal]); n > 0 {
@@ -71,9 +73,6 @@ func PowerCut(t testing.TB, db *DB) (lose func(r *rand.Rand)) {
 				kept += r.IntN(max(1, n-durable))
 			}
 			files[wal] = files[wal][:min(n, kept)]
-		}
-		if err := removeAll(db.path + "-shm"); err != nil {
-			t.Fatal(err)
 		}
 		for path, b := range files {
 			if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -96,7 +95,9 @@ func Crash(e *Engine, dir string, power bool, r *rand.Rand, log func() error) er
 	dbs := slices.Collect(maps.Values(e.dbs))
 	e.mu.Unlock()
 	for _, db := range dbs {
-		db.mu.Lock() // No commit, and so no WAL that begins anew.
+		db.passes.mu.Lock() // No checkpoint,
+		defer db.passes.mu.Unlock()
+		db.mu.Lock() // and no commit.
 		defer db.mu.Unlock()
 	}
 	if err := log(); err != nil {
@@ -106,8 +107,7 @@ func Crash(e *Engine, dir string, power bool, r *rand.Rand, log func() error) er
 }
 
 // copyCrashed copies the files of databases. The order makes it one moment's: a pointer
-// before the file that it points to, and a database before its WAL, which still holds all
-// that a checkpoint writes into the database meanwhile.
+// before the file that it points to.
 func copyCrashed(from, to string, power bool, r *rand.Rand) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -127,9 +127,6 @@ func copyCrashed(from, to string, power bool, r *rand.Rand) error {
 			}
 			continue
 		}
-		if strings.HasSuffix(path, "-shm") {
-			continue
-		}
 		b, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -137,7 +134,10 @@ func copyCrashed(from, to string, power bool, r *rand.Rand) error {
 			return err
 		}
 		if n := len(b); power && n > 0 && strings.HasSuffix(path, ".db-wal") {
-			durable := durableWAL(strings.TrimSuffix(path, "-wal") + "-shm")
+			durable, err := durableWAL(strings.TrimSuffix(path, "-wal"))
+			if err != nil {
+				return err
+			}
 			b = b[:min(n, durable+r.IntN(max(1, n-durable)))]
 		}
 		if err := os.WriteFile(dest, b, 0o600); err != nil {
@@ -147,18 +147,19 @@ func copyCrashed(from, to string, power bool, r *rand.Rand) error {
 	return nil
 }
 
-// durableWAL is the length of the WAL that a checkpoint has synced, because it has begun
-// to copy it into the file: nBackfillAttempted of WalCkptInfo (wal.c), in frames.
-func durableWAL(shm string) int {
-	b, err := os.ReadFile(shm)
-	if err != nil || len(b) < 132 {
-		return 0
+// durableWAL is the length of the WAL that a checkpoint has synced, because it has copied
+// it into the file. None may be under way.
+func durableWAL(path string) (int, error) {
+	c, err := openConn(path, readerConn)
+	if err != nil {
+		return 0, err
 	}
-	frames := max(binary.NativeEndian.Uint32(b[96:]), binary.NativeEndian.Uint32(b[128:]))
-	if frames == 0 {
-		return 0
+	var busy, all, back int64
+	err = c.one("PRAGMA wal_checkpoint(NOOP)", &busy, &all, &back)
+	if err = errors.Join(err, c.close()); err != nil || back == 0 {
+		return 0, err
 	}
-	return 32 + int(frames)*(24+4096)
+	return 32 + int(back)*(24+4096), nil
 }
 
 // BeforePropose makes f run on the evaluator between evaluation and proposal.
