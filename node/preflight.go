@@ -87,6 +87,9 @@ func (n *Node) checkClock() error {
 		return nil // Not there before the first start.
 	}
 	f, err := replication.OpenFile(path)
+	if errors.Is(err, replication.ErrInUse) {
+		return nil // This node runs already, which is found out in a moment.
+	}
 	if err != nil { // It may be damaged: replication knows what to do then.
 		n.log.Warn("compare the clock with the newest entry", "err", err)
 		return nil

@@ -52,6 +52,8 @@ var (
 	ErrForbiddenSQL = errors.New("replication: this SQL is not allowed")
 	// ErrClosed: the database or engine is closed.
 	ErrClosed = errors.New("replication: closed")
+	// ErrInUse: another process has the file open, such as the node whose replica it is.
+	ErrInUse = errors.New("replication: another process uses this file; is the node running?")
 	// ErrReplaced: a View ran too long while the replica's file was being replaced by a
 	// newer copy. What it has read does not count; it can be read again.
 	ErrReplaced = errors.New("replication: this replica receives a new copy of its file; read again")

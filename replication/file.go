@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -15,14 +16,14 @@ type File struct {
 
 var _ Querier = (*File)(nil)
 
-// OpenFile opens the SQLite file at path. The replica must be stopped.
+// OpenFile opens the SQLite file at path. The replica must be stopped, else: ErrInUse.
 func OpenFile(path string) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open a replica's file: %w", err)
 	}
 	c, err := openConn(path, fileConn)
 	if err != nil {
-		return nil, err
+		return nil, inUse(path, err)
 	}
 	f := &File{c: c}
 	if _, err = c.exec("BEGIN"); err == nil {
@@ -30,9 +31,18 @@ func OpenFile(path string) (*File, error) {
 	}
 	if err != nil {
 		c.close()
-		return nil, fmt.Errorf("%s is no replica's file: %w", path, err)
+		return nil, inUse(path, fmt.Errorf("%s is no replica's file: %w", path, err))
 	}
 	return f, nil
+}
+
+// inUse is ErrInUse if err says that the file is locked.
+func inUse(path string, err error) error {
+	var sq *sqlError
+	if errors.As(err, &sq) && sq.primary() == codeBusy {
+		return fmt.Errorf("open %s: %w", path, ErrInUse)
+	}
+	return err
 }
 
 // Close closes the file.

@@ -34,6 +34,7 @@ const (
 	maxCachedStatements = 128              // Prepared statements a connection.
 	maxCachedSQL        = 16 * 1024        // Bytes of the text of one.
 	busyTimeout         = 10 * time.Second // Only recovery and checkpoints ever hold a lock.
+	fileTimeout         = time.Second      // Of a file that nobody should have open.
 )
 
 // conn is one SQLite connection. It is not safe for concurrent use, but for interrupt.
@@ -81,7 +82,11 @@ func openConn(path string, kind int) (*conn, error) {
 		return nil, err
 	}
 	u := url.URL{Scheme: "file", Path: path}
-	q := url.Values{"vfs": {C.TB_VFS}, "_mutex": {"no"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
+	patience := busyTimeout
+	if kind == fileConn {
+		patience = fileTimeout
+	}
+	q := url.Values{"vfs": {C.TB_VFS}, "_mutex": {"no"}, "_busy_timeout": {fmt.Sprint(patience.Milliseconds())}}
 	switch kind {
 	case writerConn:
 		q.Set("_synchronous", "NORMAL")
