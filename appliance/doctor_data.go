@@ -105,7 +105,11 @@ func (p *patient) checkFiles(ctx context.Context) Check {
 			return found(Warn, "tongban verify "+p.cfg.Dir(), "only %d of %d files were checked in the time", i, len(files))
 		}
 		rel, _ := filepath.Rel(filepath.Join(p.cfg.Data, "db"), filepath.Dir(file))
-		if why := checkFile(replication.DatabaseID(filepath.ToSlash(rel)), file); why != "" {
+		why, err := checkFile(replication.DatabaseID(filepath.ToSlash(rel)), file)
+		if errors.Is(err, replication.ErrInUse) {
+			return found(Warn, "see node", "not read: a process has them open")
+		}
+		if why != "" {
 			broken = append(broken, rel+": "+why)
 		}
 	}
@@ -116,10 +120,11 @@ func (p *patient) checkFiles(ctx context.Context) Check {
 	return fine("all %d are whole", len(files))
 }
 
-func checkFile(id replication.DatabaseID, file string) string {
+// checkFile says what is wrong with a file; err is why it could not be looked at.
+func checkFile(id replication.DatabaseID, file string) (why string, err error) {
 	f, err := replication.OpenFile(file)
 	if err != nil {
-		return err.Error()
+		return err.Error(), err
 	}
 	defer f.Close()
 	faults, err := checkStructure(f, "quick_check")
@@ -128,15 +133,14 @@ func checkFile(id replication.DatabaseID, file string) string {
 	}
 	switch {
 	case err != nil:
-		return err.Error()
+		return err.Error(), err
 	case len(faults) > 0:
-		return faults[0]
+		return faults[0], nil
 	}
-	return ""
+	return "", nil
 }
 
-// checkBackup reads this node's replica of the division database, which may be open: a
-// reader does not disturb it.
+// checkBackup looks for the note of the last backup in the division database.
 func (p *patient) checkBackup(context.Context) Check {
 	fix := "tongban backup /media/backup/tongban-" + p.o.Now().Format("20060102") + ".backup"
 	note, err := p.lastBackup()
@@ -158,7 +162,16 @@ func (p *patient) checkBackup(context.Context) Check {
 	return fine("the last one is %s old: %d databases, %s", Age(note.At, p.o.Now()), note.Databases, bytesText(note.Bytes))
 }
 
-func (p *patient) lastBackup() (node.BackupNote, error) {
+func (p *patient) lastBackup() (note node.BackupNote, err error) {
+	if p.status != nil {
+		if p.status.Newest.IsZero() {
+			return note, errNotSaid
+		}
+		if p.status.Backup != nil {
+			note = *p.status.Backup
+		}
+		return note, nil
+	}
 	f, err := replication.OpenFile(p.divisionFile())
 	if err != nil {
 		return node.BackupNote{}, err

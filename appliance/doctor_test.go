@@ -69,7 +69,7 @@ func (s *sick) disk(change func(st *syscall.Statfs_t)) {
 
 func (s *sick) running(change func(st *node.Status)) {
 	s.o.Ask = func(_ context.Context, st *node.Status) error {
-		*st = node.Status{PID: os.Getpid(), Version: "1", Databases: []node.DatabaseStatus{
+		*st = node.Status{PID: os.Getpid(), Version: "1", Newest: time.Now(), Backup: &node.BackupNote{At: time.Now(), Current: true}, Databases: []node.DatabaseStatus{
 			{Status: replication.Status{Database: "_division/main", Leader: "n1"}},
 			{Status: replication.Status{Database: "minzheng/main", Leader: "n1"}}}}
 		change(st)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"tongban/node/members"
 	"tongban/replication"
 	"tongban/service"
+	"tongban/tenancy"
 )
 
 const (
@@ -46,7 +48,9 @@ type Status struct {
 	Certificate CertificateStatus  `json:"certificate"`
 	Disk        DiskStatus         `json:"disk"`
 	Peers       []PeerStatus       `json:"peers"`
-	Ready       bool               `json:"ready"` // The division database has a leader and the newest schema.
+	Newest      time.Time          `json:"newest_entry"` // Of the division database here; zero: it cannot be read now.
+	Backup      *BackupNote        `json:"last_backup"`  // As this node knows; null: there was none.
+	Ready       bool               `json:"ready"`        // The division database has a leader and the newest schema.
 	Databases   []DatabaseStatus   `json:"databases"`
 	Problems    []string           `json:"problems"` // Empty: all is well.
 }
@@ -111,6 +115,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	s.Peers = n.peerStatus(now)
 	s.Databases = n.databaseStatus()
 	s.Ready = n.isReady(ctx)
+	n.fillNewest(ctx, &s)
 	n.fillLag(ctx, s.Peers, s.Databases)
 	s.Problems = s.problems()
 	return s
@@ -129,6 +134,33 @@ func (n *Node) isReady(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, glance)
 	defer cancel()
 	return tree.ReadyDivision(ctx) == nil
+}
+
+// fillNewest reads this node's replica of the division database.
+func (n *Node) fillNewest(ctx context.Context, s *Status) {
+	db, ok := n.engine.DB(tenancy.DivisionDatabase)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, glance)
+	defer cancel()
+	err := db.View(ctx, replication.Local, func(v *replication.View) error {
+		s.Newest = v.Newest()
+		var tables int
+		if err := v.QueryRow(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'service_meta'`).Scan(&tables); err != nil || tables == 0 {
+			return err
+		}
+		note, err := LastBackup(v)
+		if errors.Is(err, replication.ErrNoRows) {
+			return nil
+		}
+		s.Backup = &note
+		return err
+	})
+	if err != nil {
+		s.Newest, s.Backup = time.Time{}, nil
+		n.log.Debug("read the division database for the status", "err", err)
+	}
 }
 
 func diskOf(dir string) (DiskStatus, error) {

@@ -19,6 +19,7 @@ type View struct {
 	pool    *pool
 	now     time.Time
 	applied Index
+	newest  time.Time // Of the newest entry.
 	open    map[*Rows]struct{}
 	done    bool
 }
@@ -248,7 +249,7 @@ func (v *View) begin() error {
 		return err
 	}
 	s, err := v.c.readState()
-	v.applied = Index(s.applied)
+	v.applied, v.newest = Index(s.applied), unixMicro(s.time)
 	return err
 }
 
@@ -298,3 +299,6 @@ func (v *View) Now() time.Time { return v.now }
 
 // Applied is the index of the snapshot.
 func (v *View) Applied() Index { return v.applied }
+
+// Newest is the time of the newest entry in the snapshot.
+func (v *View) Newest() time.Time { return v.newest }
