@@ -223,12 +223,12 @@ func TestAPointerNeverMovesBack(t *testing.T) {
 	if err := create(t, s, 80, nil).Close(); err != nil { // Of its own file.
 		t.Fatal(err)
 	}
-	for what, k := range map[string]raft.SnapshotSink{
-		"an older received one": create(t, s, 79, lengthed(fileAt(t, 79))),
-		"an own one, again":     create(t, s, 80, nil),
-		"above the file":        create(t, s, 90, nil),
+	for what, begin := range map[string]func() raft.SnapshotSink{
+		"an older received one": func() raft.SnapshotSink { return create(t, s, 79, lengthed(fileAt(t, 79))) },
+		"an own one, again":     func() raft.SnapshotSink { return create(t, s, 80, nil) },
+		"above the file":        func() raft.SnapshotSink { return create(t, s, 90, nil) },
 	} {
-		if err := k.Close(); err == nil { // raft must hear of it: its own notion would move back.
+		if err := begin().Close(); err == nil { // raft must hear of it: its own notion would move back.
 			t.Errorf("%s was taken", what)
 		}
 		wantPointer(t, s, 80)
