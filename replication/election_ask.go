@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -81,7 +82,9 @@ func decodeQuestions(b []byte) ([]question, error) {
 // ask asks n about databases. The answers are in their order; none when it does not answer
 // in time.
 func (t *transport) ask(n NodeID, about []question, timeout time.Duration) []standing {
-	l, err := t.peer(n).connected(t.ctx.Done())
+	ctx, cancel := context.WithTimeout(t.ctx, timeout) // Of the dial; the answer has its own.
+	defer cancel()
+	l, err := t.peer(n).connected(ctx.Done())
 	if err != nil {
 		return nil
 	}

@@ -136,6 +136,9 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
+	if err := syncDir(dir); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)
@@ -237,7 +240,7 @@ func (e *Engine) OpenDB(id DatabaseID, o DBOptions) (*DB, error) {
 	}
 	e.mu.Unlock()
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", id, err)
+		return nil, fmt.Errorf("open database %s: %w", id, e.unsynced(id, err))
 	}
 	if closed { // Not with mu held: it waits for OnLead, which may ask the engine.
 		return nil, errors.Join(ErrClosed, db.stop())

@@ -233,5 +233,5 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err := db.install(db.group.Load().snapshots); err != nil {
 		return fmt.Errorf("install a copy of %s: %w", db.id, err)
 	}
-	return db.cured()
+	return db.unsynced(db.cured())
 }

@@ -153,3 +153,22 @@ func TestAScrubFindsALostHeader(t *testing.T) {
 		t.Errorf("%d pages are sound, %v", n, err)
 	}
 }
+
+// TestAFailedSyncAtTheCloseEndsTheEngine: SQLite does not tell of it, and leaves the WAL.
+func TestAFailedSyncAtTheCloseEndsTheEngine(t *testing.T) {
+	t.Parallel()
+	e, db := openOne(t, t.TempDir())
+	update(t, db, `CREATE TABLE t(v)`)
+	db.mu.Lock()
+	db.w.auth.lost_sync = codeIOErrorSync
+	db.mu.Unlock()
+	if err := e.CloseDB(seeded); err == nil {
+		t.Error("the close said nothing")
+	}
+	select {
+	case err := <-e.Failed():
+		t.Log(err)
+	default:
+		t.Error("the engine goes on")
+	}
+}

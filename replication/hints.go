@@ -203,8 +203,8 @@ func decodeHints(b []byte) ([]hint, error) {
 
 // tell sends hints and notes the answers as those of AppendEntries.
 func (t *transport) tell(n NodeID, list []told) {
-	l, err := t.peer(n).connected(t.ctx.Done())
-	if err != nil {
+	l, _ := t.peer(n).live()
+	if l == nil { // The other peers do not wait for its dial; it is told over its new connection.
 		return
 	}
 	list = slices.DeleteFunc(list, func(v told) bool { return v.progress.stillLeads(v.hint.term) != nil })
@@ -230,7 +230,7 @@ func (t *transport) tell(n NodeID, list []told) {
 			v.progress.note(n, sent, q, &got, answer.from(l), failed)
 		}
 	}
-	_, err = l.start(request{
+	_, err := l.start(request{
 		kind: kindHints, timeout: hintsTimeout,
 		encode: func(b []byte) []byte { return appendHints(b, hints) },
 	}, done)

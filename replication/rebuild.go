@@ -138,7 +138,7 @@ func (db *DB) damaged(err error) {
 		db.fail(db.engine.alone(err))
 		return
 	}
-	if merr := writeMark(db.dir(), rebuildMark{Reason: err.Error()}); merr != nil {
+	if merr := writeMark(db.dir(), rebuildMark{Reason: err.Error()}); db.unsynced(merr) != nil {
 		db.log.Warn("write down that a replica is being rebuilt", "err", merr)
 	}
 	db.log.Error("a replica is damaged; it serves nothing until it is rebuilt from another", "err", err)

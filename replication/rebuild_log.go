@@ -41,7 +41,7 @@ func (db *DB) loseLog(reason error, c condition) error {
 	if before != nil && before.Log {
 		m = *before // What is in the log now may be half of what it was then.
 	}
-	if werr := writeMark(db.dir(), m); werr != nil {
+	if werr := writeMark(db.dir(), m); db.unsynced(werr) != nil {
 		return fmt.Errorf("%w; write that down: %w", err, werr)
 	}
 	if db.logLost.Swap(true) {

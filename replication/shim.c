@@ -135,6 +135,9 @@ void tb_release(sqlite3 *db) {
   sqlite3_wal_hook(db, 0, 0);
 }
 
+// tb_enter makes a, or 0, the connection that runs on this thread.
+void tb_enter(tb_auth *a) { tb_running = a; }
+
 // tb_reserve makes an empty database one whose pages have room for a checksum.
 void tb_reserve(sqlite3 *db) {
   int sum = 8;

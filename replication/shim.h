@@ -17,7 +17,7 @@ typedef struct sqlite3_stmt sqlite3_stmt;
 #define TB_MARK_CHECK(m) (((m)[0] ^ (m)[1]) * 0x9E3779B1u ^ (m)[2] ^ 0x746d6b31u)
 
 // Operations of sqlite3_file_control on a main file; the argument is an int, or a tb_raw.
-enum { TB_OP_SUMS = 0x7462001, TB_OP_EXPECT, TB_OP_COPIED, TB_OP_FRAMES, TB_OP_RAW };
+enum { TB_OP_SUMS = 0x7462001, TB_OP_FRAMES, TB_OP_RAW };
 
 // tb_raw reads n bytes of a main file as they are, and asks for its size.
 typedef struct {
@@ -92,6 +92,7 @@ void tb_reserve(sqlite3 *db);
 tb_auth *tb_setup(sqlite3 *db);
 void tb_watch_wal(sqlite3 *db, tb_auth *a);
 void tb_release(sqlite3 *db);
+void tb_enter(tb_auth *a);
 int tb_prepare(sqlite3 *db, tb_auth *a, const char *sql, int n, sqlite3_stmt **out, int *tail);
 int tb_step(sqlite3_stmt *s, tb_auth *a, tb_value *cols, int ncols);
 void tb_load(sqlite3_stmt *s, tb_value *cols, int ncols);

@@ -193,7 +193,7 @@ func (db *DB) closeFiles() error {
 		err = errors.Join(err, p.main.Close())
 		p.main = nil
 	}
-	return err
+	return db.unsynced(err)
 }
 
 // walIsEmpty says whether all of the database is in its main file.

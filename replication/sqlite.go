@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"runtime"
 	"sync"
 	"time"
 	"unsafe"
@@ -163,10 +164,24 @@ func (c *conn) close() error {
 		delete(c.stmts, k)
 	}
 	C.tb_release(c.db)
-	err := c.raw.Close()
+	err := c.closeRaw()
+	if code := int(c.auth.lost_sync); code != 0 { // SQLite says nothing of it: it leaves the WAL as it is.
+		err = errors.Join(newSQLError(code, "a sync failed"), err)
+	}
 	C.free(unsafe.Pointer(c.auth))
 	c.auth = nil
 	return err
+}
+
+// closeRaw closes the handle: as the last connection it writes the WAL back, so what its syncs
+// come to must be noted.
+func (c *conn) closeRaw() error {
+	runtime.LockOSThread() // tb_running is the thread's.
+	defer runtime.UnlockOSThread()
+	c.auth.mode = C.TB_INTERNAL
+	C.tb_enter(c.auth)
+	defer C.tb_enter(nil)
+	return c.raw.Close()
 }
 
 // interrupt ends the statement that is running, if one is. Safe from any goroutine.

@@ -11,8 +11,10 @@ import (
 
 func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 	path := filepath.Join(e.opts.Dir, "db", filepath.FromSlash(string(id)), "state.db")
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		if err := makeFolder(filepath.Join(e.opts.Dir, "db"), filepath.Dir(path)); err != nil {
+			return nil, err
+		}
 	}
 	db := &DB{
 		id: id, engine: e, path: path, log: e.opts.Log.With("database", string(id)),

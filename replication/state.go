@@ -141,11 +141,22 @@ func synced(f *os.File) error {
 }
 
 // unsynced ends the engine if err tells of a failed fsync, and returns it.
-func (db *DB) unsynced(err error) error {
-	if errors.Is(err, errUnsynced) {
-		db.engine.lose(fmt.Errorf("write beside database %s: %w", db.id, err))
+func (db *DB) unsynced(err error) error { return db.engine.unsynced(db.id, err) }
+
+func (e *Engine) unsynced(id DatabaseID, err error) error {
+	if errors.Is(err, errUnsynced) || err != nil && faultOf(err) == faultSync {
+		e.lose(fmt.Errorf("write database %s, or beside it: %w", id, err))
 	}
 	return err
+}
+
+// makeFolder makes a folder two levels below base, with the names of both on the disk: what
+// is written into it is lost with a name that is not.
+func makeFolder(base, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(dir)), syncDir(base))
 }
 
 // syncDir makes the names in a folder durable.

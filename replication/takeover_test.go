@@ -42,9 +42,7 @@ func TestACandidateThatLostCanTakeOver(t *testing.T) {
 	c := replicationtest.Cluster(t, 3, calm)
 	c.Lead("n1")
 	c.Isolate("n3")
-	replicationtest.Await(t, "n3 is a candidate", func() bool {
-		return replication.IsCandidate(c.DB("n3")) || replication.Campaign(c.DB("n3")) == nil && replication.IsCandidate(c.DB("n3"))
-	})
+	becomesCandidate(t, c.DB("n3"))
 	c.Heal()
 	c.Lead("n3")
 	exec(t, c.DB("n3"), `CREATE TABLE t(v)`)

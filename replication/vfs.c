@@ -27,7 +27,6 @@ typedef struct {
   sqlite3_file head;
   int page;            // Main file: bytes of a page; 0: not known yet.
   int sums;            // Main file: its pages carry checksums.
-  int copied;          // Main file: the backup API reads it, with the pages that were never written.
   uint8_t *buf;        // Of buf_size bytes.
   int buf_size;
   int64_t loose;       // WAL: from this frame on checksums wait for the commit; see wal_write.
@@ -145,7 +144,7 @@ static int main_read(sqlite3_file *p, void *out, int n, sqlite3_int64 at) {
   int rc = CALL(p, xRead, out, n, at);
   if (rc == OK && at == 0 && n >= HEADER) f->page = header(out, &f->sums);
   if (!f->sums || n != f->page || at % n != 0) return rc;
-  if (rc == IOERR_SHORT_READ && !f->copied) return IOERR_DATA; // SQLite would take it for zeros.
+  if (rc == IOERR_SHORT_READ) return IOERR_DATA; // SQLite would take it for zeros.
   if (rc != OK) return rc;
   return sealed(out, n, at / n + 1) ? OK : IOERR_DATA;
 }
@@ -200,12 +199,6 @@ static int main_control(sqlite3_file *p, int op, void *arg) {
   switch (op) {
   case TB_OP_SUMS: // Asks.
     *value = f->sums ? f->page : 0;
-    return OK;
-  case TB_OP_EXPECT: // Says what an empty file will be.
-    f->page = *value, f->sums = *value != 0;
-    return OK;
-  case TB_OP_COPIED:
-    f->copied = *value;
     return OK;
   case TB_OP_FRAMES: // Asks how many frames the WAL has.
     *value = f->shm ? (int)f->shm[SHM_FRAMES] : 0;
