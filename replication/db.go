@@ -82,6 +82,7 @@ type DB struct {
 type hooks struct {
 	beforePropose func()
 	beforeVerify  func()
+	answered      func(n NodeID) // A heartbeat was, and nobody knows yet.
 	rebuildStep   func(step string)
 	logFS         vfs.FS // Of the log store; nil: the machine's.
 	onSkip        func(index uint64)

@@ -98,6 +98,7 @@ var stories = map[string]func(t *testing.T, prepare func(*replication.Options)) 
 	"retry-a-failed-fsync":     failedFsync,
 	"truncate-the-log-too-far": cutThePower,
 	"vote-within-the-promise":  lateCandidate,
+	"take-an-older-answer":     olderAnswer,
 	// An entry of another leader arrives while the batch's transaction is open.
 	"commit-any-entry": func(t *testing.T, prepare func(*replication.Options)) (update, wrong error) {
 		f := newForced(t, prepare)

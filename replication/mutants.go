@@ -15,6 +15,7 @@ const (
 	appliedWithEntry  safeguard = "mutant:skip-the-applied-index"
 	leadershipOfReads safeguard = "mutant:reads-without-leadership"
 	promiseKept       safeguard = "mutant:vote-within-the-promise"
+	answerOfNow       safeguard = "mutant:take-an-older-answer"
 	synchronousNormal safeguard = "mutant:synchronous-off"
 	noSecondFsync     safeguard = "mutant:retry-a-failed-fsync"
 	checkpointFirst   safeguard = "mutant:truncate-the-log-too-far"

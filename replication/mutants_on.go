@@ -40,6 +40,7 @@ var Mutants = []Mutant{
 	{appliedWithEntry.name(), InSimulation, "writes the applied index in a transaction of its own, after the entry's"},
 	{leadershipOfReads.name(), InSimulation, "serves Leader and Linearizable reads without asking anybody"},
 	{promiseKept.name(), InStory, "votes for another while its promise to a leader still holds"},
+	{answerOfNow.name(), InStory, "takes an answer to a heartbeat that was sent before a read for the majority's answer to it"},
 	{synchronousNormal.name(), InPowerCut, "lets SQLite sync nothing (synchronous=OFF)"},
 	{noSecondFsync.name(), InStory, "syncs the log once more after a failed fsync, and takes a success for one"},
 	{checkpointFirst.name(), InStory, "cuts the log before a checkpoint has made durable what it held"},

@@ -265,6 +265,9 @@ func (p *progress) AppendEntries(_ raft.ServerID, to raft.ServerAddress, q *raft
 		p.sends(n, q, 1)
 		sent := time.Now()
 		v, err := p.append(n, q, r)
+		if p.db != nil && p.db.hooks.answered != nil && isHeartbeat(q) {
+			p.db.hooks.answered(n)
+		}
 		p.note(n, sent, q, r, v, err)
 		if err == nil || errors.Is(err, errDeposed) {
 			return err

@@ -96,7 +96,6 @@ func TestALogThatLostItsEndIsNotTakenForWhole(t *testing.T) {
 // TestTheLogIsCutAgainAfterARebuild lets a log grow while its replica is being rebuilt.
 func TestTheLogIsCutAgainAfterARebuild(t *testing.T) {
 	t.Parallel()
-	t.TempDir() // The first one: its folders are removed after the nodes have stopped.
 	option, reached, goOn := stopAt(t, "received")
 	c := threeWithRows(t, 3, option, func(o *replication.Options) { replication.Compact(o, 10, 4) })
 	db := c.DB("n3")

@@ -37,6 +37,7 @@ func Cluster(tb testing.TB, n int, options ...func(*replication.Options)) *Nodes
 		engines: map[replication.NodeID]*replication.Engine{},
 		dbs:     map[replication.NodeID]*replication.DB{},
 	}
+	tb.TempDir() // The first one brings the removal of all: after the nodes have stopped.
 	tb.Cleanup(c.close)
 	for i := range n {
 		c.voters = append(c.voters, c.add(replication.NodeID(fmt.Sprintf("n%d", i+1)), options))
