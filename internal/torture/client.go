@@ -227,7 +227,7 @@ func (c *client) once(id string, mark statement, statements ...statement) (verdi
 		case !errors.Is(err, errNothingDone):
 			open = true
 		}
-		if time.Now().After(end) || c.hard.Err() != nil {
+		if time.Now().After(end) || c.hard.Err() != nil || c.gaveUp() {
 			c.end(&s, d, map[bool]verdict.Outcome{true: verdict.Open, false: verdict.Refused}[open])
 			return s, 0
 		}
@@ -236,10 +236,14 @@ func (c *client) once(id string, mark statement, statements ...statement) (verdi
 	}
 }
 
+// errUntold: the run ended before anybody could be asked.
+var errUntold = errors.New("nobody was asked for the outcome")
+
 // outcome reads what a request that is applied has found. It never changes, so that it can
 // be read again until a node answers.
 func (c *client) outcome(id string) (ok int64, err error) {
-	for end := time.Now().Add(oncePatience); time.Now().Before(end) && c.hard.Err() == nil; c.pause() {
+	err = errUntold
+	for end := time.Now().Add(oncePatience); time.Now().Before(end) && c.hard.Err() == nil && !c.gaveUp(); c.pause() {
 		ctx, cancel := context.WithTimeout(c.hard, attemptPatience)
 		var r reply
 		d := c.any()

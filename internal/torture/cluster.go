@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"tongban/internal/process"
@@ -31,6 +34,8 @@ const (
 	startPatience = 2 * time.Minute
 	// pollEvery is how often a condition is looked at.
 	pollEvery = 50 * time.Millisecond
+	// dumpPatience bounds how long a node may take to write down its goroutines.
+	dumpPatience = 3 * time.Second
 )
 
 // database is the database that the clients use.
@@ -243,6 +248,42 @@ func (c *cluster) status(ctx context.Context, b *box, id replication.DatabaseID)
 		}
 	}
 	return node.DatabaseStatus{}, fmt.Errorf("%s does not have %s", b.name, id)
+}
+
+// states are what the nodes say of the clients' database, a line each. For a run that is
+// stuck.
+func (c *cluster) states(ctx context.Context) string {
+	var out strings.Builder
+	for _, b := range c.boxes {
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
+		s, err := c.status(short, b, database)
+		cancel()
+		if err != nil {
+			fmt.Fprintf(&out, "\n  %s: %v", b.name, err)
+			continue
+		}
+		text, err := json.Marshal(s)
+		fmt.Fprintf(&out, "\n  %s: %s%s", b.name, text, process.Tail(filepath.Join(c.dir, b.name+".log"), 8))
+		if err != nil {
+			fmt.Fprintf(&out, " %v", err)
+		}
+	}
+	return out.String()
+}
+
+// dump makes the nodes that run write down what each goroutine does, and end. For a run
+// that is stuck.
+func (c *cluster) dump() {
+	for _, b := range c.boxes {
+		if !b.running() {
+			continue
+		}
+		b.expect()
+		_ = syscall.Kill(b.proc.PID(), syscall.SIGQUIT) // It may have ended by itself.
+		for end := time.Now().Add(dumpPatience); b.running() && time.Now().Before(end); {
+			time.Sleep(pollEvery)
+		}
+	}
 }
 
 // leader is the box that leads the clients' database, as those that answer soon know it;

@@ -17,7 +17,9 @@ import (
 
 const (
 	// settlePatience bounds how long replicas may take to agree when all is whole.
-	settlePatience = 2 * time.Minute
+	settlePatience = time.Minute
+	// stuckPatience is the same when writes stand still: another look, no more.
+	stuckPatience = 5 * time.Second
 	// judgePatience bounds the judgement of one register.
 	judgePatience = 30 * time.Second
 )
@@ -29,9 +31,49 @@ type held struct {
 	lists             map[string][]int64
 }
 
+// gaveUp says whether writes stand still for good.
+func (r *run) gaveUp() bool {
+	select {
+	case <-r.stuck:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish makes everything whole and judges the run. What replicas hold that never became
+// equal is not compared with what was acknowledged, but the histories are judged all the same.
+func (r *run) finish(ctx context.Context) error {
+	before := r.gaveUp()
+	err := r.settle(ctx)
+	if err != nil {
+		r.wrong("stuck: %v%s", err, r.cluster.states(ctx))
+		if !before {
+			close(r.stuck)
+		}
+	}
+	r.report.Compared = err == nil
+	all, err := r.readAll(ctx)
+	if err != nil && r.report.Compared {
+		return err
+	}
+	r.judge(all)
+	if r.report.Compared {
+		if err := r.verify(ctx); err != nil {
+			return err
+		}
+	}
+	r.conclude()
+	return nil
+}
+
 // settle makes everything whole and waits until every replica has all that was committed.
 func (r *run) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	patience := settlePatience
+	if r.gaveUp() {
+		patience = stuckPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c := r.cluster
 	errs := []error{c.net.heal(false, everyWay(c)...)}
@@ -70,22 +112,28 @@ func everyWay(c *cluster) []mesh.Way {
 	return between(names(c.boxes), names(c.boxes))
 }
 
-// readAll reads every replica as it is.
+// readAll reads every replica as it is, and returns those that answered.
 func (r *run) readAll(ctx context.Context) (map[string]held, error) {
+	patience := settlePatience
+	if r.gaveUp() {
+		patience = stuckPatience
+	}
 	all := map[string]held{}
+	var errs []error
 	for _, b := range r.cluster.boxes {
-		h, err := readReplica(ctx, r.cluster.door(b, r.http[b.name]))
+		short, cancel := context.WithTimeout(ctx, patience)
+		h, err := readReplica(short, r.cluster.door(b, r.http[b.name]))
+		cancel()
 		if err != nil {
-			return nil, fmt.Errorf("read the replica of %s: %w", b.name, err)
+			errs = append(errs, fmt.Errorf("read the replica of %s: %w", b.name, err))
+			continue
 		}
 		all[b.name] = h
 	}
-	return all, nil
+	return all, errors.Join(errs...)
 }
 
 func readReplica(ctx context.Context, d *door) (held, error) {
-	ctx, cancel := context.WithTimeout(ctx, settlePatience)
-	defer cancel()
 	h := held{entries: map[string]int{}, requests: map[string]int{}, lists: map[string][]int64{},
 		accounts: verdict.Accounts{Balances: map[string]int64{}, Booked: map[string]verdict.Booked{}}}
 	for _, q := range []struct {
@@ -132,32 +180,55 @@ func count(into map[string]int) func(row []any) error {
 	}
 }
 
-// judge compares what the clients were told with one another and with the replicas.
+// judge compares what the clients were told with one another and with the replicas. Of
+// replicas that never had everything it can be said what they must not hold, not what they lack.
 func (r *run) judge(all map[string]held) {
 	h := &r.histories
-	entries, requests, lists := map[string]map[string]int{}, map[string]map[string]int{}, map[string]map[string][]int64{}
+	inserts, requests, txns := h.inserts.all(), h.requests.all(), h.txns.all()
+	entries, marks, lists := map[string]map[string]int{}, map[string]map[string]int{}, map[string]map[string][]int64{}
 	bank := map[string]verdict.Accounts{}
 	for node, one := range all {
-		entries[node], requests[node], lists[node], bank[node] = one.entries, one.requests, one.lists, one.accounts
+		entries[node], marks[node], lists[node], bank[node] = one.entries, one.requests, one.lists, one.accounts
 	}
-	for _, v := range []verdict.SetVerdict{verdict.Set("value", h.inserts.all(), entries), verdict.Set("request", h.requests.all(), requests)} {
+	if r.report.Compared {
+		txns = append(txns, r.lastTxn(lists))
+	} else {
+		inserts, requests, lists = unsettled(inserts), unsettled(requests), nil
+	}
+	for _, v := range []verdict.SetVerdict{verdict.Set("value", inserts, entries), verdict.Set("request", requests, marks)} {
 		r.report.Lost += v.Lost
 		r.report.Doubled += v.Doubled
 		r.report.Violations = append(r.report.Violations, v.Wrong...)
 	}
-	last := verdict.Txn{Span: verdict.Span{Client: r.clients, Call: r.now(), Return: r.now(), Outcome: verdict.Done}}
-	for _, node := range slices.Sorted(maps.Keys(lists))[:1] { // Orders compares the others.
-		for key, values := range lists[node] {
-			last.Reads = append(last.Reads, verdict.ListRead{Key: key, Values: values})
-		}
-	}
 	found := slices.Concat(
 		verdict.Bank(r.initial(), h.transfers.all(), h.balances.all(), bank),
-		verdict.Lists(append(h.txns.all(), last)),
+		verdict.Lists(txns),
 		verdict.Orders(lists),
 		verdict.Session(h.visits.all()),
 		r.judgeRegisters())
 	r.report.Violations = append(r.report.Violations, found...)
+}
+
+// lastTxn reads all lists of one replica in the end; Orders compares the others with it.
+func (r *run) lastTxn(lists map[string]map[string][]int64) verdict.Txn {
+	last := verdict.Txn{Span: verdict.Span{Client: r.clients, Call: r.now(), Return: r.now(), Outcome: verdict.Done}}
+	for _, node := range slices.Sorted(maps.Keys(lists))[:1] {
+		for key, values := range lists[node] {
+			last.Reads = append(last.Reads, verdict.ListRead{Key: key, Values: values})
+		}
+	}
+	return last
+}
+
+// unsettled are insertions of which a replica may lack any.
+func unsettled(list []verdict.Insert) []verdict.Insert {
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i].Outcome == verdict.Done {
+			list[i].Outcome = verdict.Open
+		}
+	}
+	return list
 }
 
 // judgeRegisters judges each register by itself.

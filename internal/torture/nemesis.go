@@ -69,8 +69,8 @@ func (n *nemesis) rage(ctx context.Context) error {
 		}
 		n.count(f.kind)
 		if err := n.recovered(ctx, begin); err != nil {
-			n.wrong("stuck: after %s (%s): %v", f.kind, f.how, err)
-			return nil
+			n.wrong("stuck: after %s (%s): %v%s", f.kind, f.how, err, n.cluster.states(context.WithoutCancel(ctx)))
+			close(n.stuck)
 		}
 		for _, b := range n.cluster.boxes {
 			if err := b.death(); err != nil {
@@ -79,6 +79,9 @@ func (n *nemesis) rage(ctx context.Context) error {
 					return err
 				}
 			}
+		}
+		if n.gaveUp() {
+			return nil
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tongban/internal/torture/verdict"
 )
 
 func decked(seed uint64, without ...string) *nemesis {
@@ -62,7 +64,7 @@ func TestWhoIsCutFromWhom(t *testing.T) {
 }
 
 func TestTheReportEndsWithItsLine(t *testing.T) {
-	r := Report{Seed: 7, Faults: map[string]int{Kill: 3, Partition: 2}, Operations: 1234, Linearizable: true, Equal: true,
+	r := Report{Seed: 7, Faults: map[string]int{Kill: 3, Partition: 2}, Operations: 1234, Linearizable: true, Compared: true, Equal: true,
 		NotRun: []NotRun{{Clock, "no switch"}}}
 	lines := strings.Split(strings.TrimSpace(r.Text()), "\n")
 	want := "seed=7 5 faults (kill 3, partition 2), 1234 operations (0 open): lost=0 doubled=0 linearizable=true"
@@ -93,5 +95,39 @@ func TestWhatComesWhileThePowerIsCutStaysOpen(t *testing.T) {
 	c.end(&op, &door{node: "n1"}, 1)
 	if op.Outcome != 0 || c.open.Load() != 1 {
 		t.Errorf("%v", op)
+	}
+}
+
+func TestARunThatIsStuckIsJudgedAllTheSame(t *testing.T) {
+	r := &run{o: Options{Say: t.Logf}, begun: time.Now(), pulse: newPulse(), surprises: map[string]int{}, stuck: make(chan struct{}),
+		report: Report{Equal: true}}
+	c := &client{run: r, random: rand.New(rand.NewPCG(1, 1))}
+	insert := func(value string) {
+		op := verdict.Insert{Span: c.begin(), Value: value}
+		c.end(&op.Span, &door{node: "n1"}, verdict.Done)
+		r.histories.inserts.add(op)
+	}
+	insert("everywhere")
+	insert("twice")
+	insert("not yet applied")
+	r.histories.visits.add(verdict.Visit{Span: verdict.Span{Outcome: verdict.Done, Call: 1, Return: 2}, Wrote: true, N: 2})
+	r.histories.visits.add(verdict.Visit{Span: verdict.Span{Outcome: verdict.Done, Call: 3, Return: 4}, N: 1})
+	r.judge(map[string]held{"n1": {entries: map[string]int{"everywhere": 1, "twice": 2}, accounts: verdict.Accounts{Balances: r.initial()}}})
+	r.conclude()
+	if r.report.Operations != 3 || r.report.Doubled != 1 || r.report.Lost != 0 || r.report.Linearizable {
+		t.Error(r.report.Line(), r.report.Violations)
+	}
+	if !strings.Contains(r.report.Line(), "3 operations (0 open): lost=unknown doubled=1 linearizable=false") || r.report.OK() {
+		t.Error(r.report.Line())
+	}
+	r.report.Violations, r.report.Linearizable = nil, true
+	if r.report.OK() {
+		t.Error("replicas that were not compared count as good")
+	}
+	// What was compared is lost, where a replica lacks it.
+	r.report.Compared = true
+	r.judge(map[string]held{"n1": {entries: map[string]int{"everywhere": 1, "twice": 2}, accounts: verdict.Accounts{Balances: r.initial()}}})
+	if r.report.Lost != 1 {
+		t.Error(r.report.Line(), r.report.Violations)
 	}
 }

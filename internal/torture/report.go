@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ type Report struct {
 	Lost         int      `json:"lost"`
 	Doubled      int      `json:"doubled"`
 	Linearizable bool     `json:"linearizable"`
+	Compared     bool     `json:"compared"` // The replicas came to an end; else nobody knows what is lost.
 	Equal        bool     `json:"checksums_equal"`
 	Violations   []string `json:"violations"` // Everything that is wrong, in words.
 	NotRun       []NotRun `json:"not_run"`    // What this machine or user cannot do.
@@ -43,7 +45,7 @@ type NotRun struct {
 }
 
 // OK reports whether nothing at all was wrong.
-func (r Report) OK() bool { return len(r.Violations) == 0 && r.Linearizable && r.Equal }
+func (r Report) OK() bool { return len(r.Violations) == 0 && r.Linearizable && r.Compared && r.Equal }
 
 // faults are the counts in words.
 func (r Report) faults() string {
@@ -64,8 +66,12 @@ func (r Report) Line() string {
 	if n := len(r.Violations); n > 0 {
 		word = fmt.Sprintf(" violations=%d", n)
 	}
-	return fmt.Sprintf("seed=%d %s, %d operations (%d open): lost=%d doubled=%d linearizable=%v%s",
-		r.Seed, r.faults(), r.Operations, r.Open, r.Lost, r.Doubled, r.Linearizable, word)
+	lost := "unknown"
+	if r.Compared || r.Lost > 0 {
+		lost = strconv.Itoa(r.Lost)
+	}
+	return fmt.Sprintf("seed=%d %s, %d operations (%d open): lost=%s doubled=%d linearizable=%v%s",
+		r.Seed, r.faults(), r.Operations, r.Open, lost, r.Doubled, r.Linearizable, word)
 }
 
 // Text is the result for people; its last line is Line.

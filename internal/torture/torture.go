@@ -57,6 +57,7 @@ type run struct {
 	cluster *cluster
 	http    map[string]*http.Client
 	hard    context.Context // Ends when even the last answers do not count.
+	stuck   chan struct{}   // Closed when writes stand still for good: nobody repeats any.
 	begun   time.Time
 	clients int
 	cannot  map[string]string // Kinds that cannot be tried, with the reason.
@@ -78,11 +79,14 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err := o.complete(); err != nil {
 		return Report{}, err
 	}
-	r := &run{o: o, clients: allClients, cannot: map[string]string{}, pulse: newPulse(), surprises: map[string]int{}}
+	r := &run{o: o, clients: allClients, cannot: map[string]string{}, pulse: newPulse(), surprises: map[string]int{}, stuck: make(chan struct{})}
 	r.report = Report{Seed: o.Seed, Network: o.Network, Faults: map[string]int{}, Violations: []string{}, NotRun: []NotRun{}}
 	err := r.all(ctx)
 	keep := o.Keep || err != nil || !r.report.OK()
 	if r.cluster != nil {
+		if r.gaveUp() {
+			r.cluster.dump()
+		}
 		if keep {
 			r.report.Dir = r.cluster.dir
 			err = errors.Join(err, r.writeHistories())
@@ -156,20 +160,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	r.o.say("%6.1f s  everything is whole again; the replicas are compared", float64(r.now())/1e9)
-	if err := r.settle(ctx); err != nil {
-		r.wrong("stuck: %v", err)
-		return nil
-	}
-	all, err := r.readAll(ctx)
-	if err != nil {
-		return err
-	}
-	r.judge(all)
-	if err := r.verify(ctx); err != nil {
-		return err
-	}
-	r.conclude()
-	return nil
+	return r.finish(ctx)
 }
 
 // prepare makes the folder, the network and the disks, and notes what cannot be had.
