@@ -51,6 +51,7 @@ type DB struct {
 	paused      atomic.Bool               // By a hand-over: nothing is evaluated.
 	fresh       atomic.Pointer[time.Time] // When the replica was last known to have everything.
 	disowned    atomic.Uint64             // The term whose leader has said that it does not lead.
+	barren      atomic.Uint64             // The term that this node leads, for raft, and gives up.
 	quorum      chan struct{}             // Holds one token when the quorum may have changed.
 	givenAway   atomic.Int64              // When that was tried for want of room, ns since 1970.
 	applied     watch                     // Of state.applied, after the commit.

@@ -453,7 +453,8 @@ func (db *DB) standing() standing {
 	p := db.progress()
 	s := standing{open: true, last: db.entryAt(r.LastIndex()), wait: max(p.mayVoteIn(), p.electing()), unfit: db.unfit() != nil}
 	if r.State() == raft.Leader {
-		s.leads = db.hasQuorum()
+		barren := db.barren.Load() == r.CurrentTerm()
+		s.leads, s.unfit = db.hasQuorum() && !barren, s.unfit || barren
 		return s
 	}
 	s.follows = !db.isVacant()

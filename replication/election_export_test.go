@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,6 +185,12 @@ func SendSnapshot(db *DB, n NodeID) (taken bool, err error) {
 
 // Base is the last entry that the snapshot of a replica has.
 func Base(db *DB) uint64 { return db.group.Load().snapshots.position().LastIndex }
+
+// StandStill lets db apply nothing until release is called.
+func StandStill(db *DB) (release func()) {
+	db.mu.Lock()
+	return sync.OnceFunc(db.mu.Unlock)
+}
 
 // Unlinked says whether db's node has no connection to n.
 func Unlinked(db *DB, n NodeID) bool {

@@ -27,6 +27,24 @@ func TestALeaderThatCannotSendIsReplaced(t *testing.T) {
 	c.Settle()
 }
 
+// TestALeadershipThatComesToNothingIsGivenUp: raft leads on n2, which answers everybody, and
+// applies nothing, so that its tenure does not begin.
+func TestALeadershipThatComesToNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c := replicationtest.Cluster(t, 3, func(o *replication.Options) { o.BalanceAfter = -1 })
+	c.Lead("n1")
+	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
+	c.Settle()
+	goOn := replication.StandStill(c.DB("n2"))
+	t.Cleanup(goOn)
+	exec(t, c.DB("n1"), `INSERT INTO t VALUES (0)`)
+	_ = c.DB("n1").TransferLeadershipTo(t.Context(), "n2") // It waits for n2 to lead, in raft's words or in its own.
+	replicationtest.Await(t, "another leads", func() bool { return c.DB("n1").IsLeader() || c.DB("n3").IsLeader() })
+	exec(t, c.DB(c.Leader()), `INSERT INTO t VALUES (1)`)
+	goOn()
+	c.Settle()
+}
+
 // TestAConnectionThatIsMadeAnewCarriesTheLeaderAtOnce: no node has gone down, so nobody has
 // come up that would be told.
 func TestAConnectionThatIsMadeAnewCarriesTheLeaderAtOnce(t *testing.T) {

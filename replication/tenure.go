@@ -44,6 +44,7 @@ func (t *tenure) end(cancel context.CancelFunc) {
 func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 	defer db.tasks.Done()
 	leads, quorum, term := false, true, uint64(0)
+	var overdue <-chan time.Time // Fires when a leadership has come to nothing for barrenAfter.
 	cancel := func() {}
 	var done chan struct{}
 	for {
@@ -67,6 +68,10 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 				g.life.cut(false)
 				db.release(term, lapsed, 0)
 			}
+		case <-overdue:
+			if overdue = nil; leads && db.tenure.term() == 0 {
+				db.giveUp(term)
+			}
 		case <-done:
 			done = nil
 		case <-g.halted:
@@ -86,7 +91,27 @@ func (db *DB) watchLeadership(g *group, notices <-chan bool) {
 			done = make(chan struct{})
 			go db.lead(ctx, g, done)
 		}
+		if waits := leads && db.tenure.term() == 0; waits && overdue == nil {
+			overdue = time.After(barrenAfter * db.engine.opts.HeartbeatTimeout)
+		} else if !waits {
+			overdue = nil
+		}
 	}
+}
+
+// barrenAfter heartbeat timeouts a leadership may take to begin, or to go on when no majority
+// was there: what was committed before has to be applied, and members have to come back.
+const barrenAfter = 10
+
+// giveUp lets the others elect another leader, though raft leads here: whatever keeps the
+// tenure from beginning, a disk, a line or a fault in this program, may last, and nobody is
+// elected while this node says that it leads. If the tenure begins after all before
+// another's does, it counts: nothing but a higher term ends it.
+func (db *DB) giveUp(term uint64) {
+	if db.barren.Swap(term) != term {
+		db.log.Warn("this leadership comes to nothing; another node may lead", "term", term)
+	}
+	db.release(term, ended, 0)
 }
 
 // endTenure ends the tenure, if there is one, and notes until when its reads were fresh.
@@ -116,6 +141,7 @@ func (db *DB) lead(ctx context.Context, g *group, done chan<- struct{}) {
 		<-ctx.Done()
 		return
 	}
+	db.barren.Store(0)
 	db.log.Info("leading", "term", term)
 	db.tellCommit() // What was committed before is known to the others with this.
 	if db.onLead != nil {
