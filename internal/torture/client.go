@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -293,10 +294,17 @@ type spans struct {
 	list [][2]int64
 }
 
-func (s *spans) add(from, to int64) {
+// begin begins an interval, which goes on until end is called.
+func (s *spans) begin(from int64) (end func(to int64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.list = append(s.list, [2]int64{from, to})
+	i := len(s.list)
+	s.list = append(s.list, [2]int64{from, math.MaxInt64})
+	return func(to int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.list[i][1] = to
+	}
 }
 
 func (s *spans) during(t int64) bool {

@@ -210,7 +210,7 @@ func (n *nemesis) power(ctx context.Context, boxes ...*box) (err error) {
 	for _, b := range boxes {
 		ways = append(ways, between([]string{b.name}, names(n.cluster.others(b)))...)
 	}
-	begin := n.now()
+	end := n.cuts.begin(n.now())
 	for _, b := range boxes {
 		b.expect()
 	}
@@ -221,7 +221,7 @@ func (n *nemesis) power(ctx context.Context, boxes ...*box) (err error) {
 	for _, b := range boxes {
 		b.kill()
 	}
-	n.cuts.add(begin, n.now())
+	end(n.now())
 	if n.random.IntN(2) == 0 {
 		n.hold(ctx, 200*time.Millisecond, 3*time.Second)
 	}

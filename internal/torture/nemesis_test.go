@@ -82,19 +82,28 @@ func TestTheReportEndsWithItsLine(t *testing.T) {
 
 func TestWhatComesWhileThePowerIsCutStaysOpen(t *testing.T) {
 	var s spans
-	s.add(10, 20)
+	end := s.begin(10)
+	if !s.during(1e9) {
+		t.Error("a cut that is under way has ended")
+	}
+	end(20)
 	for at, want := range map[int64]bool{9: false, 10: true, 20: true, 21: false} {
 		if s.during(at) != want {
 			t.Errorf("at %d: %v", at, !want)
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	c := &client{run: &run{begun: time.Now(), pulse: newPulse()}, random: r}
+	c := &client{run: &run{begun: time.Now(), pulse: newPulse(), surprises: map[string]int{}}, random: r}
 	op := c.begin()
-	c.cuts.add(0, int64(time.Hour))
+	over := c.cuts.begin(0)
+	c.surprise("the disk is gone")
 	c.end(&op, &door{node: "n1"}, 1)
-	if op.Outcome != 0 || c.open.Load() != 1 {
-		t.Errorf("%v", op)
+	over(1)
+	if op.Outcome != 0 || c.open.Load() != 1 || len(c.surprises) != 0 {
+		t.Errorf("%v %v", op, c.surprises)
+	}
+	if c.surprise("the disk is wrong"); len(c.surprises) != 1 {
+		t.Error("a surprise after a cut was not noted")
 	}
 }
 
