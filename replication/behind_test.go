@@ -3,6 +3,7 @@ package replication_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"tongban/replication"
 	"tongban/replication/replicationtest"
@@ -76,6 +77,14 @@ func TestAFullDiskIsNoOtherLog(t *testing.T) {
 	exec(t, c.DB("n1"), `INSERT INTO t VALUES (1)`)
 	if taken, err := replication.AppendFrom(t, c.DB("n1"), "n2", last); taken || err == nil || !strings.Contains(err.Error(), "cannot be stored") {
 		t.Errorf("entries on a full disk: taken %v, %v", taken, err)
+	}
+	refused := func() bool { refused, atIt := replication.Refused(c.DB("n1"), "n2"); return refused && atIt }
+	replicationtest.Await(t, "raft sends again what n2 has refused", refused)
+	for range 100 { // While it is at it, a barrier would make the log grow for nothing.
+		if _, atIt := replication.Refused(c.DB("n1"), "n2"); !atIt {
+			t.Fatal("between two attempts nothing counts as under way")
+		}
+		time.Sleep(time.Millisecond)
 	}
 	restore()
 	exec(t, c.DB("n1"), `INSERT INTO t VALUES (2)`)

@@ -163,6 +163,14 @@ func AppendFrom(t testing.TB, db *DB, n NodeID, prev uint64) (taken bool, err er
 	return r.Success, err
 }
 
+// Refused says whether n refuses what a leader sends, and whether the leader is at it.
+func Refused(db *DB, n NodeID) (refused, atIt bool) {
+	p := db.progress()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.of(n).refusing.IsZero(), p.of(n).flying > 0
+}
+
 // SendSnapshot sends n a leader's snapshot, as raft does. taken: n has what is in it.
 func SendSnapshot(db *DB, n NodeID) (taken bool, err error) {
 	list, err := db.group.Load().snapshots.List()
