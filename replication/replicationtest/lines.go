@@ -197,12 +197,17 @@ func (n *Lines) Dialer(from replication.NodeID) func(context.Context, replicatio
 		n.serving.Go(func() {
 			_ = e.ServeConn(far, from, protocol)
 			_ = far.Close()
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			delete(n.conns, near)
 		})
 		return near, nil
 	}
+}
+
+// forget is told that the dialer has closed its end. Until then it may wait for the other's
+// end, which a hole or a power cut holds up.
+func (n *Lines) forget(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
 }
 
 // Wait waits until no connection is served any more.

@@ -206,6 +206,7 @@ func (c *conn) Write(b []byte) (int, error) { return c.out.write(b) }
 func (c *conn) Close() error {
 	c.in.close()
 	c.out.finish(c.out.lines.transit(c.self, c.peer))
+	c.out.lines.forget(c)
 	return nil
 }
 
