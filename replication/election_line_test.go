@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tongban/replication"
 	"tongban/replication/replicationtest"
@@ -160,4 +161,45 @@ func TestNothingIsSentForALeadershipThatEndedInTheDial(t *testing.T) {
 	}
 	c.Heal()
 	c.Settle()
+}
+
+// TestAPeerThatHangsHoldsUpNoHints lets the dial to one follower hang, when the other is to hear
+// of commits.
+func TestAPeerThatHangsHoldsUpNoHints(t *testing.T) {
+	t.Parallel()
+	var hangs atomic.Bool
+	c := replicationtest.Cluster(t, 3, calm, func(o *replication.Options) {
+		dial := o.Dial
+		if o.Node != "n1" {
+			return
+		}
+		o.Dial = func(ctx context.Context, to replication.NodeID, protocol string) (net.Conn, error) {
+			if to == "n3" && hangs.Load() {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return dial(ctx, to, protocol)
+		}
+	})
+	c.Lead("n1")
+	exec(t, c.DB("n1"), `CREATE TABLE t(v)`)
+	c.Settle()
+	hangs.Store(true)
+	c.Break("n1", "n3")
+	replicationtest.Await(t, "the connection has ended", func() bool { return replication.Unlinked(c.DB("n1"), "n3") })
+	begun := time.Now()
+	for i := range 5 {
+		replication.Poke(c.DB("n1"), "n3")
+		at, err := c.DB("n1").Update(ctx, insert(i))
+		if err == nil {
+			err = c.DB("n2").WaitApplied(ctx, at)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("n2 has heard of five commits after %v", took)
+	}
+	hangs.Store(false)
 }

@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 )
@@ -26,3 +28,21 @@ func Reached(t testing.TB, reached <-chan struct{}) {
 		t.Fatalf("nothing came to the hook in %v", mostReached)
 	}
 }
+
+// VerifiedAt is the index of the last verification.
+func VerifiedAt(db *DB) uint64 { return db.verified.Load() }
+
+// MissingWith says which voters do not answer a replica whose snapshot pointer knows of one more.
+func MissingWith(t testing.TB, db *DB, voter string) []NodeID {
+	t.Helper()
+	p := &pointer{Format: pointerFormat, Index: 1, Term: 1, Configuration: servers("n1", "n2", "n3", voter), ConfigurationIndex: 1}
+	p.name()
+	if err := writePointer(db.dir(), p); err != nil {
+		t.Fatal(err)
+	}
+	_, missing := db.ask(t.Context())
+	return slices.Sorted(maps.Keys(missing))
+}
+
+// Poke has n told who leads db.
+func Poke(db *DB, n NodeID) { db.engine.hints.poke(n, db) }
