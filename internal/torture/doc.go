@@ -9,5 +9,10 @@
 // reason, and is never counted.
 //
 // Lines between the nodes are cut by package mesh, or by network namespaces (root). Power
-// cuts and full disks need a file system of their own for each node (root): see disk.go.
+// cuts, full disks and disks that fail need a file system of their own for each node (root):
+// see disk.go.
+//
+// Not here: a disk that is slow, for which the kernel's device mapper is needed, which few
+// machines that run tests have; nor a change of members, which package replicationtest makes
+// under faults in virtual time.
 package torture

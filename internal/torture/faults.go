@@ -19,12 +19,13 @@ const (
 	Loss      = "loss"      // One piece in five is sent again.
 	PowerCut  = "power cut" // Of one machine, or of all at once.
 	FullDisk  = "full disk"
-	Clock     = "clock" // Set forward or back.
+	DiskError = "disk error" // Every write and fsync fails, while the process and its lines live.
+	Clock     = "clock"      // Set forward or back.
 )
 
 // Kinds are all kinds, in the order of a report.
 func Kinds() []string {
-	return []string{Kill, Stop, Partition, Delay, Loss, PowerCut, FullDisk, Clock}
+	return []string{Kill, Stop, Partition, Delay, Loss, PowerCut, FullDisk, DiskError, Clock}
 }
 
 // fault is one way to break something. It returns when all is whole again.
@@ -58,6 +59,8 @@ func faults() []fault {
 		{PowerCut, "all", powerAll},
 		{FullDisk, "the leader", fillLeader},
 		{FullDisk, "a follower", fillFollower},
+		{DiskError, "the leader", failLeader},
+		{DiskError, "a follower", failFollower},
 	}
 }
 
@@ -248,4 +251,37 @@ func (n *nemesis) fill(ctx context.Context, b *box) error {
 		return fmt.Errorf("free the disk of %s: %w", b.name, err)
 	}
 	return nil
+}
+
+func failLeader(ctx context.Context, n *nemesis) error   { return n.failDisk(ctx, n.leader(ctx)) }
+func failFollower(ctx context.Context, n *nemesis) error { return n.failDisk(ctx, n.follower(ctx)) }
+
+// failPatience is within which a process must end whose disk fails.
+const failPatience = 20 * time.Second
+
+// failDisk lets every write and fsync of a node fail. Its process must end by itself, for it
+// can vouch for nothing any more; what it has said until then counts. Then it is started
+// again, on a disk that lacks what was not synced.
+func (n *nemesis) failDisk(ctx context.Context, b *box) error {
+	n.mu.Lock()
+	n.failing = true
+	n.mu.Unlock()
+	b.expect()
+	if err := b.disk.cutPower(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(failPatience); !b.ended() && time.Now().Before(end); {
+		wait(context.WithoutCancel(ctx), pollEvery)
+	}
+	if !b.ended() {
+		n.wrong("disk error: %s goes on %s after every write began to fail", b.name, failPatience)
+		b.kill()
+	}
+	n.mu.Lock()
+	n.failing = false
+	n.mu.Unlock()
+	if err := b.disk.remount(); err != nil {
+		return err
+	}
+	return n.restart(b)
 }

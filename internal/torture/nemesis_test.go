@@ -34,7 +34,7 @@ func TestTheSeedDecidesTheFaults(t *testing.T) {
 
 func TestEachKindComesBeforeASecondOfAny(t *testing.T) {
 	for seed := range uint64(50) {
-		n := decked(seed, PowerCut, FullDisk, Clock)
+		n := decked(seed, PowerCut, FullDisk, DiskError, Clock)
 		seen := map[string]bool{}
 		for range 5 {
 			f := n.next()

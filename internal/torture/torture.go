@@ -71,6 +71,7 @@ type run struct {
 	mu        sync.Mutex
 	report    Report
 	surprises map[string]int
+	failing   bool // A node's disk fails, and what it can read is anything; the others pass it on.
 }
 
 // Run makes one run. An error says that it could not be made; what it found is in the
@@ -190,7 +191,7 @@ func (r *run) prepare() (err error) {
 	}
 	why := r.tryDisk()
 	if r.o.disks = why == ""; !r.o.disks {
-		r.cannot[PowerCut], r.cannot[FullDisk] = why, why
+		r.cannot[PowerCut], r.cannot[FullDisk], r.cannot[DiskError] = why, why, why
 	}
 	r.cannot[Clock] = "the program has no switch for its clock, and a machine has one clock for all its processes"
 	c.o = r.o
@@ -331,7 +332,9 @@ func (r *run) surprise(format string, args ...any) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.surprises[fmt.Sprintf(format, args...)]++
+	if !r.failing {
+		r.surprises[fmt.Sprintf(format, args...)]++
+	}
 }
 
 // count notes a fault.
