@@ -80,11 +80,13 @@ func TestAFullDiskIsNoOtherLog(t *testing.T) {
 	}
 	refused := func() bool { refused, atIt := replication.Refused(c.DB("n1"), "n2"); return refused && atIt }
 	replicationtest.Await(t, "raft sends again what n2 has refused", refused)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for range 100 { // While it is at it, a barrier would make the log grow for nothing.
 		if _, atIt := replication.Refused(c.DB("n1"), "n2"); !atIt {
 			t.Fatal("between two attempts nothing counts as under way")
 		}
-		time.Sleep(time.Millisecond)
+		<-tick.C
 	}
 	restore()
 	exec(t, c.DB("n1"), `INSERT INTO t VALUES (2)`)
