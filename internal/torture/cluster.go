@@ -172,6 +172,9 @@ func freeAddress() (string, error) {
 
 // ready: the node sees a division database that can be used.
 func (c *cluster) ready(ctx context.Context, b *box) error {
+	if err := b.death(); err != nil {
+		return err
+	}
 	var s node.Status
 	if err := b.admin.Get(ctx, "/node/status", &s); err != nil {
 		return err
