@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,6 +31,9 @@ type Mesh struct {
 	lines  map[Way]*line
 	pids   map[string]int
 	strict bool
+	// strangers are the connections of processes that are no node, or were not known to be
+	// one yet.
+	strangers map[*pair]bool
 }
 
 // door is where the others reach a node.
@@ -39,7 +44,7 @@ type door struct {
 
 // New returns a mesh without nodes. The seed decides the jitter and the losses.
 func New(seed uint64) *Mesh {
-	m := &Mesh{random: rand.New(rand.NewPCG(seed, 0x6d657368)), doors: map[string]*door{}, lines: map[Way]*line{}, pids: map[string]int{}}
+	m := &Mesh{random: rand.New(rand.NewPCG(seed, 0x6d657368)), doors: map[string]*door{}, lines: map[Way]*line{}, pids: map[string]int{}, strangers: map[*pair]bool{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.who = m.owner
 	return m
@@ -80,12 +85,36 @@ func (m *Mesh) Process(node string, pid int) {
 	m.pids[node] = pid
 }
 
-// Strict refuses connections of processes that are no node, from here on; until then they
-// cross lines that are never cut.
+// Strict ends and refuses connections of processes that are no node, from here on; until
+// then they cross lines that are never cut.
 func (m *Mesh) Strict() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.strict = true
+	strangers := slices.Collect(maps.Keys(m.strangers))
+	m.mu.Unlock()
+	for _, p := range strangers {
+		p.close()
+	}
+}
+
+// admit says where a connection to a node's door goes on; "": nowhere.
+func (m *Mesh) admit(to string, known bool, p *pair) (target string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case known:
+	case m.strict:
+		return ""
+	default:
+		m.strangers[p] = true
+	}
+	return m.doors[to].target
+}
+
+func (m *Mesh) forget(p *pair) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.strangers, p)
 }
 
 // line returns the line of a way.
@@ -124,17 +153,15 @@ func (m *Mesh) Slow(delay, jitter time.Duration, loss float64, ways ...Way) {
 
 // serve carries one connection to a node's door.
 func (m *Mesh) serve(to string, near net.Conn) {
+	p := &pair{near: near}
+	defer p.close()
 	from, known := m.who(near.RemoteAddr())
-	m.mu.Lock()
-	refused, target := !known && m.strict, m.doors[to].target
-	m.mu.Unlock()
-	if refused || target == "" {
-		_ = near.Close()
+	target := m.admit(to, known, p)
+	defer m.forget(p)
+	if target == "" {
 		return
 	}
 	there, back := m.line(Way{from, to}), m.line(Way{to, from})
-	p := &pair{near: near}
-	defer p.close()
 	stop := context.AfterFunc(m.ctx, p.close)
 	defer stop()
 	if !there.await(m.ctx) { // A connection request waits as data does.

@@ -222,3 +222,29 @@ func TestASlowLineIsSlowUntilItIsHealed(t *testing.T) {
 		t.Error("it is slow still")
 	}
 }
+
+// TestAConnectionFromBeforeItsNodeWasKnownEnds: it would cross a line that is never cut.
+func TestAConnectionFromBeforeItsNodeWasKnownEnds(t *testing.T) {
+	m := New(1)
+	t.Cleanup(func() { _ = m.Close() })
+	address, err := m.Door("n2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Target("n2", echo(t))
+	early := dial(t, address)
+	say(t, early, "hello")
+	if got, err := hear(early, 5, 5*time.Second); got != "hello" {
+		t.Fatalf("heard %q (%v) while strangers may come", got, err)
+	}
+	m.Process("n1", os.Getpid())
+	m.Strict()
+	if got, err := hear(early, 1, 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("heard %q (%v) on a connection of nobody's", got, err)
+	}
+	late := dial(t, address)
+	say(t, late, "hello")
+	if got, err := hear(late, 5, 5*time.Second); got != "hello" {
+		t.Errorf("heard %q (%v) on a new one", got, err)
+	}
+}
