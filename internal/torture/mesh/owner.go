@@ -16,37 +16,42 @@ func (m *Mesh) owner(address net.Addr) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	inode, ok := inodeOf(tcp)
-	if !ok {
+	inodes := inodesOf(tcp)
+	if len(inodes) == 0 {
 		return "", false
 	}
 	m.mu.Lock()
 	pids := maps.Clone(m.pids)
 	m.mu.Unlock()
-	for node, pid := range pids {
-		if holds(pid, "socket:["+inode+"]") {
-			return node, true
+	for _, inode := range inodes {
+		for node, pid := range pids {
+			if holds(pid, "socket:["+inode+"]") {
+				return node, true
+			}
 		}
 	}
 	return "", false
 }
 
-// inodeOf finds a local IPv4 socket in the kernel's table (proc_net_tcp in the kernel's
-// documentation): the second field is the own address, the tenth the inode.
-func inodeOf(a *net.TCPAddr) (string, bool) {
+// inodesOf finds local IPv4 sockets in the kernel's table (proc_net_tcp in the kernel's
+// documentation): the second field is the own address, the tenth the inode, 0 once nobody
+// has it. An address is used again for another destination before its last use is forgotten.
+func inodesOf(a *net.TCPAddr) (inodes []string) {
 	ip := a.IP.To4()
-	f, err := os.Open("/proc/net/tcp")
+	// Of this thread: /proc/net is the main thread's, which may have been left in another
+	// namespace.
+	f, err := os.Open("/proc/thread-self/net/tcp")
 	if err != nil || ip == nil {
-		return "", false
+		return nil
 	}
 	defer f.Close()
 	own := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if fields := strings.Fields(s.Text()); len(fields) > 9 && fields[1] == own {
-			return fields[9], true
+		if fields := strings.Fields(s.Text()); len(fields) > 9 && fields[1] == own && fields[9] != "0" {
+			inodes = append(inodes, fields[9])
 		}
 	}
-	return "", false
+	return inodes
 }
 
 // holds reports whether a process has the file open.
