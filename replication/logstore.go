@@ -227,10 +227,12 @@ func (l *logs) room(reserve uint64) error {
 // pebbleLogger turns Pebble's chatter into debug records.
 type pebbleLogger struct{ log *slog.Logger }
 
+// Infof implements pebble.Logger.
 func (p pebbleLogger) Infof(format string, args ...any) {
 	p.log.Debug("raft log store", "text", lazyText{format, args})
 }
 
+// Errorf implements pebble.Logger.
 func (p pebbleLogger) Errorf(format string, args ...any) {
 	p.log.Warn("raft log store", "text", lazyText{format, args})
 }

@@ -25,6 +25,7 @@ type damagedPages struct {
 	count int64
 }
 
+// Error names the first page and says how many others there are.
 func (d *damagedPages) Error() string {
 	if d.count == 1 {
 		return fmt.Sprintf("page %d of %s does not match its checksum", d.pages[0], d.path)
