@@ -166,6 +166,9 @@ type Status struct {
 	// Doubt says that the replicas differ and that no majority tells which is right.
 	Doubt   string `json:"doubt,omitempty"`
 	Rebuilt int    `json:"rebuilt,omitempty"` // How often since the start it was rebuilt from another replica.
+	// Received is how often since the start the leader sent it the whole file: the log no
+	// longer had what it lacked.
+	Received int `json:"received,omitempty"`
 }
 
 // Member is one server of a database's raft configuration.

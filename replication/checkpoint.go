@@ -13,7 +13,9 @@ import (
 // The writer adds to the WAL, and a checkpointer writes it back into the file beside it.
 // SQLite begins the WAL anew only if all of it was written back when a transaction begins,
 // and beside a busy writer there is always something new. So when a pass has left a long
-// one, the writer makes the last, short pass itself, between two transactions.
+// one, the goroutine that applies makes the last, short pass itself: nothing is committed
+// meanwhile. Of one twice as long it also awaits the pass that is under way: a pass ends
+// with an fsync of all that it wrote, and everybody's fsyncs wait for that.
 
 // All in pages of the WAL.
 const (
@@ -22,8 +24,11 @@ const (
 	checkpointCommits = 200                    // so are so many commits.
 	restartWAL        = 8192                   // From here on it must begin anew: 32 MiB.
 	walSizeLimit      = 2 * restartWAL * 4_096 // Bytes that its file keeps when it does.
-
 )
+
+// copyLook is how often a writer that awaits a pass looks whether the file is being copied
+// instead, which takes seconds.
+const copyLook = 2 * time.Millisecond
 
 // Between two passes that a view has held up.
 const (
@@ -31,13 +36,17 @@ const (
 	maxWriteBackWait = 100 * time.Millisecond
 )
 
-// wal is what the writer knows of its WAL. restart does not change; the rest but long is
-// guarded by DB.mu.
+// wal is what the writer knows of its WAL. restart and turn do not change; commits and
+// seen are guarded by DB.mu.
 type wal struct {
-	commits int         // Since the last pass was asked for.
-	seen    int         // Pages then.
-	restart int         // restartWAL.
-	long    atomic.Bool // A pass has left a long one.
+	commits int           // Since the last pass was asked for.
+	seen    int           // Pages then.
+	restart int           // restartWAL.
+	turn    time.Duration // applyTime.
+	pages   atomic.Int64  // After the last commit.
+	kept    int           // Pages when keepWALShort could not begin it anew, for a view needs it. Its own.
+	long    atomic.Bool   // A pass has left a long one.
+	copying atomic.Bool   // The file is being copied: no pass for seconds.
 }
 
 // checkpointer makes the passes over the WALs of a node's databases, one after another, in
@@ -195,23 +204,45 @@ func (db *DB) makeDurable(ctx context.Context) error {
 	return nil
 }
 
-// keepWALShort follows a commit. The caller holds mu.
-func (db *DB) keepWALShort() {
+// noteWAL follows a commit. The caller holds mu.
+func (db *DB) noteWAL() {
 	pages := db.w.walFrames()
 	if pages < db.wal.seen { // It has begun anew.
 		db.wal.seen = 0
 	}
+	db.wal.pages.Store(int64(pages))
 	db.wal.commits++
 	if pages >= checkpointMin && (db.wal.commits >= checkpointCommits || pages-db.wal.seen >= checkpointNew) {
 		db.wal.commits, db.wal.seen = 0, pages
 		db.engine.checkpoints.add(db)
 	}
-	if db.wal.long.Load() && pages >= db.wal.restart && db.passes.mu.TryLock() { // Not while the file is copied.
-		defer db.passes.mu.Unlock()
-		db.wal.long.Store(false)
-		if _, _, err := db.w.checkpoint(); db.machine(err) != nil {
-			db.log.Warn("checkpoint a database between two transactions", "err", err)
+}
+
+// keepWALShort has the WAL begin anew if it is long. It is called by the goroutine that
+// commits, between two transactions, and may take as long as a pass.
+func (db *DB) keepWALShort() {
+	w, pages := &db.wal, int(db.wal.pages.Load())
+	if pages < w.kept {
+		w.kept = 0
+	}
+	must := pages >= 2*w.restart
+	if !must && !(pages >= w.restart && w.long.Load()) || w.kept > 0 && pages < w.kept+checkpointNew {
+		return
+	}
+	for !db.passes.mu.TryLock() {
+		if !must || w.copying.Load() {
+			return
 		}
+		time.Sleep(copyLook)
+	}
+	defer db.passes.mu.Unlock()
+	all, back, err := db.pass()
+	if err != nil && db.interrupted() == nil && db.failure() == nil {
+		db.log.Warn("checkpoint a database between two transactions", "err", err)
+	}
+	w.long.Store(false) // As it is after every long pass.
+	if w.kept = 0; err != nil || back < all {
+		w.kept = pages
 	}
 }
 

@@ -75,6 +75,8 @@ func (db *DB) copyTo(ctx context.Context, f *os.File, kept bool) error {
 		return err
 	}
 	defer db.passes.mu.Unlock()
+	db.wal.copying.Store(true)
+	defer db.wal.copying.Store(false)
 	if err := db.failure(); err != nil { // What is known to be wrong goes to nobody.
 		return err
 	}
@@ -157,6 +159,7 @@ func (db *DB) install(s *snapshotStore) error {
 		return err
 	}
 	s.installed()
+	db.received.Add(1)
 	db.w, db.state = w, in
 	db.w.damaged = db.readers.damaged
 	db.wal.seen = 0

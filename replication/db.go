@@ -38,13 +38,14 @@ type DB struct {
 	pending *batch // Proposed; its outcome is not known. May still be open.
 	warned  uint64 // The term in which the clock was complained about.
 
-	handed  uint64                // The last entry that raft handed over. Guarded by mu.
-	failed  atomic.Pointer[error] // Why the replica has stopped; set once, with mu held.
-	broken  atomic.Pointer[error] // Why it is being rebuilt (see damaged); set with mu held.
-	rebuilt atomic.Int64          // How often it was.
-	held    atomic.Pointer[error] // Why it applies nothing for now (see hold); set with mu held.
-	running running               // Which closure's statement is on the write connection.
-	readers pool
+	handed   uint64                // The last entry that raft handed over. Guarded by mu.
+	failed   atomic.Pointer[error] // Why the replica has stopped; set once, with mu held.
+	broken   atomic.Pointer[error] // Why it is being rebuilt (see damaged); set with mu held.
+	rebuilt  atomic.Int64          // How often it was.
+	received atomic.Int64          // How often the leader has sent the file.
+	held     atomic.Pointer[error] // Why it applies nothing for now (see hold); set with mu held.
+	running  running               // Which closure's statement is on the write connection.
+	readers  pool
 	// The last term in which handing over the leadership was tried.
 	transferred atomic.Uint64
 	handing     sync.Mutex                // Held by a hand-over.
@@ -152,7 +153,7 @@ func (db *DB) Status() Status {
 	leader, _ := db.Leader()
 	s := Status{
 		Database: db.id, Leader: leader, Role: db.role(), Term: db.raft().CurrentTerm(),
-		Applied: db.Applied(), LogLast: Index(db.raft().LastIndex()), Rebuilt: int(db.rebuilt.Load()),
+		Applied: db.Applied(), LogLast: Index(db.raft().LastIndex()), Rebuilt: int(db.rebuilt.Load()), Received: int(db.received.Load()),
 	}
 	if members, err := db.Members(); err == nil {
 		for _, m := range members {

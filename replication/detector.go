@@ -81,27 +81,15 @@ func (t *transport) watch(n NodeID) *peer {
 	return p
 }
 
-// watchOnly watches the wanted peers and no others.
-func (t *transport) watchOnly(wanted map[NodeID]bool) {
-	t.mu.Lock()
-	var unwanted []*peer
-	for n, p := range t.peers {
-		if !wanted[n] {
-			unwanted = append(unwanted, p)
-		}
-	}
-	t.mu.Unlock()
-	for n := range wanted {
-		t.watch(n)
-	}
-	for _, p := range unwanted {
-		p.pulse.mu.Lock()
-		if p.pulse.stop != nil {
-			p.pulse.stop()
-			p.pulse.stop = nil
-			p.fall()
-		}
-		p.pulse.mu.Unlock()
+// unwatch ends it.
+func (t *transport) unwatch(n NodeID) {
+	p := t.peer(n)
+	p.pulse.mu.Lock()
+	defer p.pulse.mu.Unlock()
+	if p.pulse.stop != nil {
+		p.pulse.stop()
+		p.pulse.stop = nil
+		p.fall()
 	}
 }
 

@@ -32,6 +32,7 @@ type Engine struct {
 	checkpoints *checkpointer
 	elections   *elections
 	hints       *hints
+	roster      roster
 	compactor   *compactor // Solo has none.
 	sleeper     *sleeper   // nil: files stay open.
 	process     [8]byte    // Random: makes this process's proposals its own.
@@ -278,6 +279,7 @@ func (e *Engine) CloseDB(id DatabaseID) error {
 	}
 	defer e.work.Done()
 	err := db.stop()
+	e.strike(db)
 	e.mu.Lock()
 	delete(e.busy, id)
 	e.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -20,48 +21,65 @@ var errDiverged = errors.New("replication: this replica differs from the leader'
 // Apply executes one committed entry.
 func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 
-// ApplyBatch executes committed entries, in one transaction, each once. It returns
+// applyTime is how long the transaction of committed entries may get. One that replays much
+// would be a WAL of its size, and hold up everybody's fsyncs.
+const applyTime = 50 * time.Millisecond
+
+// ApplyBatch executes committed entries, each once, in a transaction or several. It returns
 // nothing: what the evaluator must know is in the batch (see conclude).
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	db := f.db
 	<-db.opened
-	if slices.ContainsFunc(logs, func(l *raft.Log) bool { return l.Type == raft.LogCommand }) {
-		// While a closure runs, no proposal of ours is on its way: what has arrived is
-		// foreign, and ends the closure's transaction. A change of members does not.
-		db.running.interrupt()
-	}
 	db.tellCommit()
 	if slices.ContainsFunc(logs, func(l *raft.Log) bool { return l.Type == raft.LogConfiguration }) {
 		db.engine.membersChanged(db)
 	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	db.handed = max(db.handed, logs[len(logs)-1].Index)
-	if db.held.Load() == nil && db.failed.Load() == nil && db.broken.Load() == nil {
-		if err := db.applyMarked(logs); err != nil {
-			db.cannotApply(err)
+	for rest := logs; len(rest) > 0; db.keepWALShort() {
+		if slices.ContainsFunc(rest, func(l *raft.Log) bool { return l.Type == raft.LogCommand }) {
+			// While a closure runs, no proposal of ours is on its way: what has arrived is
+			// foreign, and ends the closure's transaction. A change of members does not.
+			db.running.interrupt()
 		}
+		rest = rest[db.applyFirst(rest):]
 	}
-	db.grow(logs)
 	return make([]any, len(logs))
 }
 
-// applyEntries applies committed entries in one transaction. After an error nothing of it
-// counts. The caller holds mu.
-func (db *DB) applyEntries(logs []*raft.Log) error {
+// applyFirst applies as many of the entries as go into one transaction, and returns how
+// many; all of them if nothing can be applied now.
+func (db *DB) applyFirst(logs []*raft.Log) int {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	n, err := len(logs), error(nil)
+	if db.held.Load() == nil && db.failed.Load() == nil && db.broken.Load() == nil {
+		if n, err = db.applyMarked(logs); err != nil {
+			n = len(logs)
+		}
+	}
+	db.handed = max(db.handed, logs[n-1].Index)
+	if err != nil {
+		db.cannotApply(err)
+	}
+	db.grow(logs[:n])
+	return n
+}
+
+// applyEntries applies the first committed entries in one transaction, and returns how
+// many. After an error nothing of it counts. The caller holds mu.
+func (db *DB) applyEntries(logs []*raft.Log) (n int, err error) {
 	a := applying{db: db, state: db.state}
-	for _, l := range logs {
-		if err := a.take(l); err != nil {
-			return fmt.Errorf("apply entry %d: %w", l.Index, err)
+	for since := time.Now(); n < len(logs) && (n == 0 || time.Since(since) < db.wal.turn); n++ {
+		if err := a.take(logs[n]); err != nil {
+			return 0, fmt.Errorf("apply entry %d: %w", logs[n].Index, err)
 		}
 	}
 	if !a.begun {
-		return nil
+		return n, nil
 	}
 	if err := a.commit(); err != nil {
-		return fmt.Errorf("commit up to entry %d: %w", a.state.applied, err)
+		return 0, fmt.Errorf("commit up to entry %d: %w", a.state.applied, err)
 	}
-	return nil
+	return n, nil
 }
 
 // applying is the work of one applyEntries. DB.mu is held all the while.
@@ -173,7 +191,7 @@ func (a *applying) commit() error {
 		a.own.result, a.own.index = a.result, a.index
 	}
 	db.applied.set(a.state.applied)
-	db.keepWALShort()
+	db.noteWAL()
 	return nil
 }
 

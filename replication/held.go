@@ -198,11 +198,13 @@ func (db *DB) catchUpFrom(next *uint64) (done bool, err error) {
 		logs = append(logs, l)
 	}
 	if len(logs) > 0 {
-		if err := db.applyMarked(logs); err != nil {
+		n, err := db.applyMarked(logs)
+		if err != nil {
 			db.rollback()
 			*next = min(logs[0].Index, db.state.applied+1)
 			return false, err
 		}
+		*next = logs[n-1].Index + 1
 	}
 	if *next <= db.handed {
 		return false, nil

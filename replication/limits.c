@@ -1,4 +1,6 @@
 // What one statement may use: SQLite's own limits, and a bound on memory.
+#include <malloc.h>
+
 #include "shim.h"
 #include "sqlite_abi.h"
 
@@ -69,4 +71,12 @@ int tb_bound_memory(void) {
   counting.xMalloc = take, counting.xFree = give, counting.xRealloc = again;
   rc = sqlite3_config(CONFIG_MALLOC, &counting);
   return rc != OK ? rc : sqlite3_config(CONFIG_MEMSTATUS, 0);
+}
+
+// tb_return_memory gives the kernel what C has freed. glibc keeps it in an arena for each
+// thread, and a page there is free only when all of it is.
+void tb_return_memory(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }

@@ -102,6 +102,9 @@ func (db *DB) changed(ctx context.Context, change func() raft.IndexFuture, verb 
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return db.notLeader()
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown) && db.failure() == nil:
+		// What life ends with. It may have been done: whoever asks again finds it so.
+		return fmt.Errorf("%w: %s %s in %s: %w", ErrNotLeader, verb, n, db.id, errTenureEnded)
 	}
 	return fmt.Errorf("%s %s in %s: %w", verb, n, db.id, err)
 }

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -136,31 +135,56 @@ func (e *Engine) detect() {
 	e.watchers.Go(func() { <-e.closing; cancel() })
 }
 
-// watchMembers has the nodes watched that are members of a database.
-func (e *Engine) watchMembers(db *DB) {
+// roster counts of how many databases each node is a member: one that is of none is not
+// watched.
+type roster struct {
+	mu      sync.Mutex
+	members map[*DB][]NodeID
+	of      map[NodeID]int
+}
+
+// enter notes the members that a database has now. Cost: theirs.
+func (e *Engine) enter(db *DB) {
+	e.roster.mu.Lock()
+	defer e.roster.mu.Unlock()
+	var now []NodeID // Read with the lock held, or an older list could win.
 	for _, s := range db.servers() {
-		e.transport.watch(NodeID(s.ID))
+		now = append(now, NodeID(s.ID))
+	}
+	e.replace(db, now)
+}
+
+// strike forgets a database that has been closed.
+func (e *Engine) strike(db *DB) {
+	e.roster.mu.Lock()
+	defer e.roster.mu.Unlock()
+	e.replace(db, nil)
+	delete(e.roster.members, db)
+}
+
+// replace is what enter and strike have in common. The caller holds roster.mu.
+func (e *Engine) replace(db *DB, now []NodeID) {
+	r := &e.roster
+	if r.members == nil {
+		r.members, r.of = map[*DB][]NodeID{}, map[NodeID]int{}
+	}
+	was := r.members[db]
+	r.members[db] = now
+	for _, n := range now {
+		r.of[n]++
+		e.transport.watch(n)
+	}
+	for _, n := range was {
+		if r.of[n]--; r.of[n] == 0 {
+			delete(r.of, n)
+			e.transport.unwatch(n)
+		}
 	}
 }
 
 // membersChanged is called when a change of a database's members is committed.
 func (e *Engine) membersChanged(db *DB) {
-	e.watchMembers(db)
-	e.mu.Lock()
-	dbs := slices.Collect(maps.Values(e.dbs))
-	e.mu.Unlock()
-	wanted := map[NodeID]bool{}
-	for _, db := range append(dbs, db) {
-		if db.group.Load() == nil {
-			continue
-		}
-		for _, s := range db.servers() {
-			if n := NodeID(s.ID); n != e.opts.Node {
-				wanted[n] = true
-			}
-		}
-	}
-	e.transport.watchOnly(wanted)
+	e.enter(db)
 	db.progress().keep(db.servers())
 	db.quorumMayHaveChanged()
 }

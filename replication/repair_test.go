@@ -224,6 +224,57 @@ func TestTheWALStaysShortUnderLoad(t *testing.T) {
 	}
 }
 
+// TestTheWALStaysShortWithoutTheCheckpointer writes while nobody else writes back, as when the
+// checkpointer has another database's long WAL before it.
+func TestTheWALStaysShortWithoutTheCheckpointer(t *testing.T) {
+	t.Parallel()
+	_, db := openOne(t, t.TempDir())
+	db.engine.checkpoints.close()
+	db.mu.Lock()
+	db.engine.checkpoints = &checkpointer{jobs: make(chan *DB, 1), stop: make(chan struct{})}
+	db.wal.restart = 4 * checkpointMin
+	db.mu.Unlock()
+	update(t, db, `CREATE TABLE t(v)`)
+	row := strings.Repeat("x", 1_000_000) // 245 pages.
+	longest := 0
+	for range 60 {
+		update(t, db, `INSERT INTO t VALUES (?)`, row)
+		db.mu.Lock()
+		longest = max(longest, db.w.walFrames())
+		db.mu.Unlock()
+	}
+	if most := 2*db.wal.restart + checkpointMin; longest > most || longest < db.wal.restart {
+		t.Errorf("the WAL grew to %d pages, not to %d at most", longest, most)
+	}
+}
+
+// TestALongReplayIsNotOneTransaction hands many entries over at once.
+func TestALongReplayIsNotOneTransaction(t *testing.T) {
+	t.Parallel()
+	for turn, want := range map[time.Duration]int{0: 5, time.Hour: 1} {
+		_, db := openOne(t, t.TempDir())
+		update(t, db, `CREATE TABLE t(v)`)
+		db.wal.turn = turn
+		db.mu.Lock()
+		at, before := db.state, db.wal.commits
+		db.mu.Unlock()
+		var logs []*raft.Log
+		for i := range uint64(5) {
+			base := at.lastcmd
+			if i > 0 {
+				base = at.applied + i
+			}
+			logs = append(logs, &raft.Log{Type: raft.LogCommand, Index: at.applied + i + 1, Term: at.term, Data: entry{base: base, engine: at.engine}.encode()})
+		}
+		(&fsm{db}).ApplyBatch(logs)
+		db.mu.Lock()
+		if commits := db.wal.commits - before; commits != want || db.state.applied != at.applied+5 {
+			t.Errorf("five entries in turns of %v: %d transactions, not %d; at %d after %d", turn, commits, want, db.state.applied, at.applied)
+		}
+		db.mu.Unlock()
+	}
+}
+
 // TestALateCommitDoesNotPanic counts commits after the engine has stopped.
 func TestALateCommitDoesNotPanic(t *testing.T) {
 	t.Parallel()

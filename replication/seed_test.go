@@ -163,7 +163,21 @@ func TestASeededNodeServesAndFeedsNewOnes(t *testing.T) {
 	if p, ok := db2.group.Load().snapshots.latest(); err != nil || !ok || p.Received == 0 || first == 1 || first == 2 {
 		t.Fatalf("the second node's log begins at %d (%v), after %+v", first, err, p)
 	}
+	if s := db2.Status(); s.Received != 1 {
+		t.Errorf("the second node says that it received %d files", s.Received)
+	}
 	wantFiles(t, filepath.Join(dir2, "db", string(seeded)), pointerName)
+	db2.engine.roster.mu.Lock()
+	if n := db2.engine.roster.of["n1"]; n != 1 {
+		t.Errorf("n1 is a member of %d databases of n2", n)
+	}
+	db2.engine.roster.mu.Unlock()
+	if err := e2.CloseDB(seeded); err != nil {
+		t.Fatal(err)
+	}
+	if p := e2.Peers(); len(p) != 0 {
+		t.Errorf("a node without a database watches %+v", p)
+	}
 
 	if err := e2.Close(); err != nil { // It starts again from what it received.
 		t.Fatal(err)

@@ -81,6 +81,7 @@ typedef struct {
 
 int tb_start(void);
 int tb_bound_memory(void);
+void tb_return_memory(void);
 int tb_engine(void);
 uint64_t tb_sum(const uint8_t *p, int n, uint64_t seed);
 int tb_first_bad(const uint8_t *pages, int count, int n, int64_t number);

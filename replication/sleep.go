@@ -93,25 +93,44 @@ func (s *sleeper) run() {
 			return
 		}
 		var dbs []*DB
-		dbs, open = s.idle()
-		for _, db := range dbs {
-			select {
-			case s.slots <- struct{}{}:
-			case <-s.stop:
-				return
-			}
-			s.done.Go(func() {
-				defer func() { <-s.slots }()
-				if err := db.sleep(s.after); err != nil && db.failure() == nil {
-					s.log.Warn("close the files of an idle database", "database", string(db.id), "err", err)
-				}
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				if s.awake[db] { // Not closed: later then.
-					s.awake[db] = false
-				}
-			})
+		if dbs, open = s.idle(); len(dbs) > 0 && !s.round(dbs) {
+			return
 		}
+	}
+}
+
+// round closes databases, and gives back the memory that they held. It returns when all but
+// the last few are closed; false: the node stops.
+func (s *sleeper) round(dbs []*DB) bool {
+	var closing sync.WaitGroup
+	for _, db := range dbs {
+		select {
+		case s.slots <- struct{}{}:
+		case <-s.stop:
+			return false
+		}
+		closing.Add(1)
+		s.done.Go(func() {
+			defer closing.Done()
+			defer func() { <-s.slots }()
+			s.put(db)
+		})
+	}
+	s.done.Go(func() {
+		closing.Wait()
+		returnMemory()
+	})
+	return true
+}
+
+func (s *sleeper) put(db *DB) {
+	if err := db.sleep(s.after); err != nil && db.failure() == nil {
+		s.log.Warn("close the files of an idle database", "database", string(db.id), "err", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.awake[db] { // Not closed: later then.
+		s.awake[db] = false
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -302,7 +303,7 @@ func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, confi
 		Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}
 	p.name()
-	return &snapshotSink{store: s, pointer: p}, nil
+	return &snapshotSink{store: s, pointer: p, since: time.Now()}, nil
 }
 
 // snapshotSink is a snapshot in the making. It is used by one goroutine.
@@ -312,6 +313,7 @@ type snapshotSink struct {
 	head    []byte   // Of the stream; none: the snapshot is of the own file.
 	file    *os.File // The .part.
 	synced  int64    // Bytes of it that are on their way to the disk.
+	since   time.Time
 }
 
 // ID is the snapshot's name.
@@ -358,6 +360,9 @@ func (k *snapshotSink) Close() error {
 		return errors.Join(err, k.Cancel())
 	}
 	s.pointer, s.waits = k.pointer, len(k.head) > 0
+	if s.waits {
+		s.log.Info("a copy of the database was received", "bytes", k.pointer.Received, "index", k.pointer.Index, "took", time.Since(k.since).Round(time.Millisecond))
+	}
 	return s.sweep()
 }
 

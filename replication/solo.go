@@ -53,7 +53,7 @@ func OpenSolo(dir string, id DatabaseID, now func() time.Time) (*Solo, error) {
 		opened: make(chan struct{}), stopping: make(chan struct{}), quorum: make(chan struct{}, 1), batches: make(chan struct{}, 1),
 	}
 	db.readers.open(path, db.noteOpen, db.touch)
-	db.wal.restart = restartWAL
+	db.wal.restart, db.wal.turn = restartWAL, applyTime
 	db.applied.set(s.applied)
 	db.queue.max = opts.MaxQueue
 	db.queue.start = func() {

@@ -26,7 +26,7 @@ func (e *Engine) openDB(id DatabaseID, o DBOptions) (*DB, error) {
 		return nil, err
 	}
 	db.readers.open(path, db.noteOpen, db.touch)
-	db.wal.restart = restartWAL
+	db.wal.restart, db.wal.turn = restartWAL, applyTime
 	db.applied.set(db.state.applied)
 	if walIsEmpty(path) { // What is needed of it is known.
 		err, db.w = db.w.close(), nil
@@ -187,7 +187,7 @@ func (e *Engine) startGroup(db *DB, snapshots *snapshotStore) error {
 	db.tasks.Add(1)
 	go db.watchLeadership(g, notices)
 	e.elections.look(db)
-	e.watchMembers(db)
+	e.enter(db)
 	if db.ended() { // Its stop may have missed this group.
 		return g.shutdown()
 	}

@@ -66,25 +66,18 @@ func marks(l *raft.Log) bool {
 	return l.Type == raft.LogCommand && bytes.Equal(l.Extensions, verifyMark)
 }
 
-// applyMarked is applyEntries, and pins the file at each entry that asks for it. The caller
-// holds mu.
-func (db *DB) applyMarked(logs []*raft.Log) error {
-	for len(logs) > 0 {
-		n := len(logs)
-		if i := slices.IndexFunc(logs, marks); i >= 0 {
-			n = i + 1
-		}
-		last := logs[n-1]
-		again := last.Index <= db.state.applied // It was applied before a restart.
-		if err := db.applyEntries(logs[:n]); err != nil {
-			return err
-		}
-		if marks(last) && !again {
-			db.pin(last.Index)
-		}
-		logs = logs[n:]
+// applyMarked is applyEntries up to the first entry that asks for it, and pins the file
+// there. The caller holds mu.
+func (db *DB) applyMarked(logs []*raft.Log) (n int, err error) {
+	if i := slices.IndexFunc(logs, marks); i >= 0 {
+		logs = logs[:i+1]
 	}
-	return nil
+	last := logs[len(logs)-1]
+	again := last.Index <= db.state.applied // It was applied before a restart.
+	if n, err = db.applyEntries(logs); err == nil && n == len(logs) && marks(last) && !again {
+		db.pin(last.Index)
+	}
+	return n, err
 }
 
 // pin begins a verdict on the file as it is now. The caller holds mu.

@@ -80,8 +80,9 @@ database has one.`,
 	f := cmd.Flags()
 	f.IntVar(&o.Databases, "databases", 1000, "how many databases")
 	f.IntVar(&o.Nodes, "nodes", 3, "how many nodes")
-	f.DurationVar(&o.Calm, "calm", 0, "how long to wait before watching (default 40s: files close after 30)")
+	f.DurationVar(&o.Calm, "calm", 0, "how long to wait before watching (default 30s, after which idle files are closed, and 20ms for each database)")
 	f.DurationVar(&o.Window, "window", 0, "how long to watch (default 1m0s)")
+	f.StringVar(&o.Profile, "profile", "", "write a profile of the memory, after the window, to this file: of the node that has most")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folder with data and logs")
 	return a.addJSON(cmd)
 }

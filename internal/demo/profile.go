@@ -12,13 +12,21 @@ import (
 
 // Profile writes a CPU profile of the node in the time that follows, whole seconds of it.
 func (n *Node) Profile(ctx context.Context, length time.Duration, file string) error {
+	return n.profile(ctx, fmt.Sprintf("kind=cpu&seconds=%d", max(1, int(length.Seconds()))), file)
+}
+
+// HeapProfile writes what holds the node's memory, after a collection.
+func (n *Node) HeapProfile(ctx context.Context, file string) error {
+	return n.profile(ctx, "kind=heap", file)
+}
+
+func (n *Node) profile(ctx context.Context, query, file string) error {
 	socket, _ := n.Config.AdminSocket()
 	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
 	defer c.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		fmt.Sprintf("http://node/node/profile?seconds=%d", max(1, int(length.Seconds()))), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/node/profile?"+query, nil)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ type sizes struct {
 	tenants int           // Databases that the loads of many tenants are spread over.
 	idle    int           // Databases that do nothing.
 	stretch int           // The same, the larger number.
-	calm    time.Duration // Before the window.
+	calm    time.Duration // Before the window; 0: calmFor.
 	window  time.Duration // Of watching them.
 	writes  int           // Of them that are written to then.
 	kills   int           // Of nodes.
@@ -56,7 +56,7 @@ type sizes struct {
 }
 
 var (
-	full  = sizes{500 * time.Millisecond, 100, 1000, 3000, 40 * time.Second, 60 * time.Second, 20, 30, 1 << 30}
+	full  = sizes{500 * time.Millisecond, 100, 1000, 3000, 0, 60 * time.Second, 20, 30, 1 << 30}
 	quick = sizes{100 * time.Millisecond, 10, 30, 60, 5 * time.Second, 5 * time.Second, 5, 3, 64 << 20}
 )
 

@@ -19,10 +19,11 @@ import (
 type IdleOptions struct {
 	Databases int            // 1,000.
 	Nodes     int            // 3.
-	Calm      time.Duration  // 40 s: before the window; files are closed when they were idle for 30 s.
+	Calm      time.Duration  // Before the window: calmFor.
 	Window    time.Duration  // 60 s: of watching.
 	Writes    int            // 20: databases that are written to after the window.
 	Binary    string         // The running program.
+	Profile   string         // File for a profile of the memory, after the window, of the node that has most; empty: none.
 	Keep      bool           // Leave the folder with data and logs.
 	Progress  *demo.Progress // Says nothing.
 }
@@ -72,9 +73,15 @@ func MeasureIdle(ctx context.Context, o IdleOptions) (i Idle, err error) {
 
 func (o IdleOptions) withDefaults() IdleOptions {
 	o.Databases, o.Nodes = cmp.Or(o.Databases, full.idle), cmp.Or(o.Nodes, 3)
-	o.Calm, o.Window = cmp.Or(o.Calm, full.calm), cmp.Or(o.Window, full.window)
+	o.Window = cmp.Or(o.Window, full.window)
 	o.Writes = min(cmp.Or(o.Writes, full.writes), o.Databases)
 	return o
+}
+
+// calmFor is how long it takes until all files of so many databases are closed: they must
+// have been idle for 30 s, and three nodes on two cores close a hundred a second.
+func calmFor(databases int) time.Duration {
+	return 30*time.Second + time.Duration(databases)*20*time.Millisecond
 }
 
 // idleSchema is what each database has.
@@ -109,11 +116,17 @@ func (c *cluster) idle(ctx context.Context, o IdleOptions) (Idle, error) {
 	}
 	i.CreatedS = time.Since(start).Seconds()
 	c.say.Step("%d databases made and filled in %.1f s", o.Databases, i.CreatedS)
-	if err := pause(ctx, o.Calm); err != nil {
+	if err := pause(ctx, cmp.Or(o.Calm, calmFor(o.Databases))); err != nil {
 		return i, err
 	}
 	if err := c.watch(ctx, o.Window, &i); err != nil {
 		return i, err
+	}
+	if o.Profile != "" {
+		most := slices.Index(i.RSSEach, i.RSSMB)
+		if err := c.d.Nodes[most].HeapProfile(ctx, o.Profile); err != nil {
+			return i, err
+		}
 	}
 	leads, err := c.elected(ctx)
 	if err != nil {
