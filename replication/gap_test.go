@@ -134,6 +134,42 @@ func TestAPageThatIsWholeInTheWALIsNoDamage(t *testing.T) {
 	}
 }
 
+// TestAStopDoesNotWaitForAVerification stops a database while a verification, which has a
+// read connection, waits for a copy of the file.
+func TestAStopDoesNotWaitForAVerification(t *testing.T) {
+	t.Parallel()
+	e, db := openOne(t, t.TempDir())
+	db.passes.mu.Lock() // As a copy does, for as long as it takes.
+	db.mu.Lock()
+	db.pin(db.state.applied)
+	d := db.verdict.Load()
+	db.mu.Unlock()
+	stopped := make(chan error, 1)
+	go func() { stopped <- e.CloseDB(db.id) }()
+	<-d.done // Or the test runs into its time.
+	if !errors.Is(d.err, context.Canceled) && !errors.Is(d.err, ErrClosed) {
+		t.Errorf("the verification ended with %v", d.err)
+	}
+	db.passes.mu.Unlock()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAScrubEndsWithItsContext looks at one that nobody awaits any more.
+func TestAScrubEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	w, path := newStore(t)
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := scrub(ctx, path); !errors.Is(err, context.Canceled) || n != 0 {
+		t.Errorf("%d pages were read, %v", n, err)
+	}
+}
+
 // TestAScrubFindsALostHeader clears the beginning of a file.
 func TestAScrubFindsALostHeader(t *testing.T) {
 	t.Parallel()

@@ -210,6 +210,9 @@ func FuzzMessages(f *testing.F) {
 	f.Add(byte(kindVote), appendVoteRequest(nil, &raft.RequestVoteRequest{RPCHeader: header()}))
 	f.Add(byte(kindInstall), appendInstallRequest(nil, &raft.InstallSnapshotRequest{RPCHeader: header(), Size: 9}))
 	f.Add(byte(kindHello), appendHello(nil, helloFrame{from: "n1", to: "n2"}))
+	f.Add(byte(kindHints), someHints())
+	f.Add(byte(kindAsk), someQuestions())
+	f.Add(byte(kindRelease), someReleases())
 	f.Fuzz(takeMessage)
 }
 
@@ -231,10 +234,42 @@ func takeMessage(t *testing.T, kind byte, b []byte) {
 		_, _ = decodeInstallRequest(b, "n1")
 	case kindResponse:
 		_ = decodeResponse(b, "n1", new(raft.AppendEntriesResponse))
+		_ = decodeHintAnswer(b, "n1", &vowedAppend{AppendEntriesResponse: new(raft.AppendEntriesResponse)})
+		_, _ = decodeStandings(b, 3)
+	case kindHints:
+		again(t, b, decodeHints, appendHints)
+	case kindAsk:
+		again(t, b, decodeQuestions, appendQuestions)
+	case kindRelease:
+		again(t, b, decodeReleases, appendReleases)
 	default:
 		_, _ = readHello(bufio.NewReader(bytes.NewReader(b)), "n2", "n1")
 		_, _ = readFrame(bufio.NewReader(bytes.NewReader(b)), 1<<16)
 	}
+}
+
+// again decodes b, and what it was if it is written once more.
+func again[T any](t *testing.T, b []byte, decode func([]byte) ([]T, error), encode func([]byte, []T) []byte) {
+	t.Helper()
+	list, err := decode(b)
+	if err != nil {
+		return
+	}
+	if same, err := decode(encode(nil, list)); err != nil || !reflect.DeepEqual(list, same) {
+		t.Fatalf("%+v came back as %+v (%v)", list, same, err)
+	}
+}
+
+func someHints() []byte {
+	return appendHints(nil, []hint{{group: "civil-affairs/main", term: 5, prev: 1 << 40, prevTerm: 4}, {group: "bench/large", term: 1}})
+}
+
+func someQuestions() []byte {
+	return appendQuestions(nil, []question{{id: "civil-affairs/main", term: 7}, {id: "bench/large"}})
+}
+
+func someReleases() []byte {
+	return appendReleases(nil, []release{{group: "civil-affairs/main", term: 7, why: ended}, {group: "bench/large", why: lapsed}})
 }
 
 // TestGarbledMessagesAreErrors is FuzzMessages for every run: sound messages with some
@@ -252,6 +287,9 @@ func TestGarbledMessagesAreErrors(t *testing.T) {
 			kindInstall:  appendInstallRequest(nil, &raft.InstallSnapshotRequest{RPCHeader: h, Size: 9, Configuration: raft.EncodeConfiguration(servers("n1"))}),
 			kindResponse: {3, 5, 5, 1, 0},
 			kindHello:    appendHello(nil, helloFrame{from: "n1", to: "n2", hello: []byte("x")}),
+			kindHints:    someHints(),
+			kindAsk:      someQuestions(),
+			kindRelease:  someReleases(),
 		}
 		for kind, b := range sound {
 			for range rng.IntN(4) {
