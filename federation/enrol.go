@@ -70,14 +70,17 @@ type Parent struct {
 // asking again after an answer that was lost.
 const keepToken = 30 * 24 * time.Hour
 
-// MintToken enters a token that can be used once, and forgets those that expired long ago.
-func MintToken(tx *service.Tx, t Token) error {
+// MintToken enters tokens that can be used once each, and forgets those that expired long
+// ago.
+func MintToken(tx *service.Tx, tokens ...Token) error {
 	if err := tx.Exec(`DELETE FROM federation_token WHERE expires < ?`, tx.Now().Add(-keepToken)); err != nil {
 		return fmt.Errorf("forget old enrolment tokens: %w", err)
 	}
-	if err := tx.Exec(`INSERT INTO federation_token (id, ref, secret, created, expires, renew) VALUES (?, ?, ?, ?, ?, ?)`,
-		t.ID, t.Ref.String(), t.Secret, tx.Now(), t.Expires, t.Replace); err != nil {
-		return fmt.Errorf("mint an enrolment token for %s: %w", t.Ref, err)
+	for _, t := range tokens {
+		if err := tx.Exec(`INSERT INTO federation_token (id, ref, secret, created, expires, renew) VALUES (?, ?, ?, ?, ?, ?)`,
+			t.ID, t.Ref.String(), t.Secret, tx.Now(), t.Expires, t.Replace); err != nil {
+			return fmt.Errorf("mint an enrolment token for %s: %w", t.Ref, err)
+		}
 	}
 	return nil
 }

@@ -18,37 +18,6 @@ import (
 	"tongban/service"
 )
 
-const (
-	// DefaultChildTokenValid is how long an enrolment token can be used: it travels to
-	// another house.
-	DefaultChildTokenValid = 72 * time.Hour
-	// MaxChildTokenValid bounds it.
-	MaxChildTokenValid = 30 * 24 * time.Hour
-)
-
-// ChildTokenRequest asks the admin socket for an enrolment token: POST /node/child/token.
-type ChildTokenRequest struct {
-	Code    string `json:"code"`
-	Level   string `json:"level,omitempty"` // Needed where the code has two.
-	Valid   string `json:"valid,omitempty"` // A duration such as "72h"; empty: DefaultChildTokenValid.
-	Replace bool   `json:"replace,omitempty"`
-}
-
-// ChildTokenReply is an enrolment token, shown once.
-type ChildTokenReply struct {
-	Token       string       `json:"token"`
-	Child       division.Ref `json:"child"`
-	Name        string       `json:"name"`        // Of the child, for people.
-	Fingerprint string       `json:"fingerprint"` // Of this division's authority.
-	Expires     time.Time    `json:"expires"`
-	Enrolled    bool         `json:"enrolled"` // The child is one already.
-	Replace     bool         `json:"replace"`  // Another authority may take its place.
-	// LocalPorts and LocalLinks say that no other box reaches the node ports, or the ports
-	// for links, of this division.
-	LocalPorts bool `json:"local_ports"`
-	LocalLinks bool `json:"local_links"`
-}
-
 // ChildList is the children and the tokens that can be used: GET /node/child.
 type ChildList struct {
 	Children []ChildStatus      `json:"children"`
@@ -103,6 +72,7 @@ type ParentStatus struct {
 // enrolAdmin adds the verbs of enrolment to what the admin socket serves.
 func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	handle(n, mux, "POST /node/child/token", n.mintChildToken)
+	handle(n, mux, "POST /node/child/tokens", n.mintChildTokens)
 	handle(n, mux, "POST /node/enrol", n.enrolHere)
 	handle(n, mux, "POST /node/child/hold", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
 		return n.orderChild(ctx, orderHold, in)
@@ -159,39 +129,6 @@ func (n *Node) replyEnrol(rw http.ResponseWriter, err error, out any) {
 	default:
 		n.reply(rw, err, out)
 	}
-}
-
-func (n *Node) mintChildToken(ctx context.Context, in ChildTokenRequest) (ChildTokenReply, error) {
-	valid := DefaultChildTokenValid
-	var err error
-	if in.Valid != "" {
-		valid, err = time.ParseDuration(in.Valid)
-	}
-	if err != nil || valid < time.Second || valid > MaxChildTokenValid {
-		return ChildTokenReply{}, exit.Usagef("an enrolment token is valid for a time such as 72h, at most %dh", MaxChildTokenValid/time.Hour)
-	}
-	child, err := chooseDivision(in.Code, in.Level)
-	if err != nil {
-		return ChildTokenReply{}, err
-	}
-	addresses := []string{advertised(n.cfg.Peer)}
-	for _, p := range n.book.Peers() {
-		if p.ID != n.cfg.Node {
-			addresses = append(addresses, p.Address)
-		}
-	}
-	token, err := enrol.NewToken(n.ref(), child.Ref, trust.Fingerprint(n.keys.Authority), n.now().Add(valid), addresses)
-	if err != nil {
-		return ChildTokenReply{}, err
-	}
-	var done childTokenDone
-	if err := n.command(ctx, orderChildToken, childTokenOrder{Token: federation.Token{ID: token.ID, Ref: child.Ref,
-		Secret: token.Secret, Replace: in.Replace, Expires: token.Expires}}, &done); err != nil {
-		return ChildTokenReply{}, err
-	}
-	return ChildTokenReply{Token: token.String(), Child: child.Ref, Name: child.FullName(), Fingerprint: token.Fingerprint,
-		Expires: token.Expires, Enrolled: done.Enrolled, Replace: in.Replace,
-		LocalPorts: enrol.OnlyHere(token.Addresses), LocalLinks: enrol.OnlyHere(done.Links)}, nil
 }
 
 func (n *Node) listChildren(ctx context.Context) (ChildList, error) {

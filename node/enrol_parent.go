@@ -41,43 +41,6 @@ func (n *Node) checkBelow(q service.Querier, child division.Ref) error {
 	return nil
 }
 
-type childTokenOrder struct {
-	Token federation.Token `json:"token"`
-}
-
-type childTokenDone struct {
-	Enrolled bool     `json:"enrolled"` // The child is one already.
-	Links    []string `json:"links"`    // Where this division's nodes take links.
-}
-
-// enterChildToken carries out orderChildToken.
-func (n *Node) enterChildToken(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
-	var o childTokenOrder
-	if err := json.Unmarshal(in, &o); err != nil {
-		return nil, err
-	}
-	var done childTokenDone
-	err := n.division().Update(ctx, func(tx *service.Tx) error {
-		if err := n.checkBelow(tx, o.Token.Ref); err != nil {
-			return err
-		}
-		var err error
-		if done.Links, err = readLinks(tx); err != nil {
-			return err
-		}
-		_, err = federation.ReadChild(tx, o.Token.Ref)
-		if done.Enrolled = err == nil; err != nil && !errors.Is(err, federation.ErrNoChild) {
-			return err
-		}
-		if err := federation.MintToken(tx, o.Token); err != nil {
-			return err
-		}
-		return tx.Record(service.Event{What: "federation.child_token", Subject: o.Token.Ref.String(), Who: operator,
-			Detail: map[string]string{"token": o.Token.ID}})
-	})
-	return done, err
-}
-
 // enrolChild carries out orderEnrol: in one transaction it spends the token, and enters the
 // child with its authority, which it certified.
 func (n *Node) enrolChild(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {

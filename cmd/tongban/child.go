@@ -10,7 +10,6 @@ import (
 	"tongban/federation"
 	"tongban/node"
 	"tongban/node/client"
-	"tongban/node/exit"
 )
 
 func newChild(a *app) *cobra.Command {
@@ -20,61 +19,6 @@ func newChild(a *app) *cobra.Command {
 Nothing is lost: what it has to tell waits there, what is to be told to it waits here.`),
 		newChildChange(a, "free", "Let a held child in again", `Lets a child in again. When it was held because two boxes showed its identity, or an old
 copy of it was back, first switch the wrong one off: the one that comes next is believed.`))
-}
-
-func newChildToken(a *app) *cobra.Command {
-	var in node.ChildTokenRequest
-	var valid time.Duration
-	cmd := &cobra.Command{
-		Use:   "token --code CODE",
-		Short: "Make a one-time token with which a division below enrols",
-		Long: `Makes a token for one division below this one. It can be used once, until it expires, by
-that division alone, and pins this division's own certificate authority. A division that
-is enrolled already uses one to enrol again after a loss; if its authority was lost too,
-the token needs --replace.`,
-		Example: "  tongban child token --code 511602\n  tongban child token --code 441900 --level county --valid 24h",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if in.Code == "" {
-				return exit.Usagef("say for which division: tongban child token --code CODE")
-			}
-			in.Valid = valid.String()
-			return a.with(func(c *client.Client) error {
-				var reply node.ChildTokenReply
-				if err := c.Post(cmd.Context(), "/node/child/token", in, &reply); err != nil {
-					return err
-				}
-				if a.asJSON {
-					return a.printJSON(reply)
-				}
-				a.printChildToken(reply)
-				return nil
-			})
-		},
-	}
-	cmd.Flags().StringVar(&in.Code, "code", "", "code of the division, 6 digits")
-	cmd.Flags().StringVar(&in.Level, "level", "", "its level, where the code has two")
-	cmd.Flags().DurationVar(&valid, "valid", node.DefaultChildTokenValid, "how long it can be used, at most 720h")
-	cmd.Flags().BoolVar(&in.Replace, "replace", false, "another authority may take the place of the one that is enrolled now")
-	return a.addJSON(a.addDir(cmd))
-}
-
-func (a *app) printChildToken(reply node.ChildTokenReply) {
-	fmt.Fprintf(a.out, "%s\n", reply.Token)
-	fmt.Fprintf(a.err, "\nFor %s (%s), once, until %s. On a node of that division:\n    tongban enrol TOKEN\n",
-		clean(reply.Name), reply.Child, localTime(reply.Expires))
-	switch {
-	case reply.Enrolled && reply.Replace:
-		fmt.Fprintf(a.err, "\nThis division is enrolled here already: whoever uses the token takes its place, with an authority of his own.\n")
-	case reply.Enrolled:
-		fmt.Fprintf(a.err, "\nThis division is enrolled here already; with the token it can enrol again, with the same authority.\n")
-	}
-	switch {
-	case reply.LocalPorts:
-		fmt.Fprintf(a.err, "\nOnly boxes on this machine can use it: the node port listens on loopback. For others set peer.listen (and\nlink.listen) in tongban.toml to an address of this box, restart it, and make a new token.\n")
-	case reply.LocalLinks:
-		fmt.Fprintf(a.err, "\nThe port for links listens on loopback: a division on other boxes could not keep a line to this one. Set\nlink.listen in tongban.toml to an address of this box and restart it, before the token is used.\n")
-	}
 }
 
 func newChildList(a *app) *cobra.Command {

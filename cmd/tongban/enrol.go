@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -26,11 +28,11 @@ processes. After a failure the same token can be tried again.`,
 		Args:    exactArgs("the token"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if in.Token = args[0]; in.Token == "-" {
-				text, err := io.ReadAll(io.LimitReader(a.in, 4096))
+				text, err := readToken(a.in)
 				if err != nil {
 					return fmt.Errorf("read the token: %w", err)
 				}
-				in.Token = string(text)
+				in.Token = text
 			}
 			if _, err := enrol.ParseToken(in.Token); err != nil {
 				return exit.Usagef("%w", err)
@@ -56,6 +58,23 @@ processes. After a failure the same token can be tried again.`,
 	cmd.Flags().StringSliceVar(&in.Links, "parent", nil, "host:port at which the parent's port for links is reached from here, if not at the address that it tells; may be repeated")
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "check everything, also with the parent, and change nothing")
 	return a.addJSON(a.addDir(cmd))
+}
+
+// readToken reads a token that may be wrapped, up to the end of the line with which it is
+// whole: one that was scanned or pasted is not followed by an end of file.
+func readToken(r io.Reader) (string, error) {
+	lines := bufio.NewReader(io.LimitReader(r, 4096))
+	var text strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		text.WriteString(line)
+		if _, wrong := enrol.ParseToken(text.String()); wrong == nil || errors.Is(err, io.EOF) {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 }
 
 func (a *app) printEnrolled(reply node.EnrolReply) {

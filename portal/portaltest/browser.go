@@ -41,6 +41,9 @@ type settings struct {
 // Phone gives a window of 390 × 844 with touch, as a common phone has.
 func Phone() Option { return func(s *settings) { s.width, s.height, s.phone = 390, 844, true } }
 
+// A4 gives a window as wide as the paper, 210 mm at 96 pixels an inch.
+func A4() Option { return func(s *settings) { s.width, s.height = 794, 1123 } }
+
 // JSOff turns scripts off.
 func JSOff() Option { return func(s *settings) { s.scripts = false } }
 
