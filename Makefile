@@ -44,14 +44,15 @@ else
 	$(if $(filter district,$(BENCH)),,$(GO) test -run '^$$' -bench . -benchtime 1s ./federation/...)
 endif
 
-torture: build ## three processes under faults, the clients' histories judged; as root with power cuts [DURATION=60s SEED=n NETWORK=namespaces]
-	@exec $(BIN) torture --duration $(or $(DURATION),60s) $(if $(SEED),--seed $(SEED)) $(if $(NETWORK),--network $(NETWORK))
+torture: build ## three processes, or four levels of divisions, under faults; as root with power cuts [SUITE=federation DURATION=60s SEED=n NETWORK=namespaces]
+	@exec $(BIN) torture --duration $(or $(DURATION),60s) $(if $(SUITE),--suite $(SUITE)) $(if $(SEED),--seed $(SEED)) $(if $(NETWORK),--network $(NETWORK))
 
 long: ## the longer runs
 	$(GO) test -timeout 80m -count 20 -run 'Attack' ./replication/...
 	$(GO) test -timeout 80m -run 'TestSimulation$$' ./replication -seed 1000 -seeds 5000
 	$(GO) test -timeout 80m -tags mutants -run 'TestMutantsThatProcessesShow' ./internal/torture
 	$(MAKE) torture DURATION=20m
+	$(MAKE) torture SUITE=federation DURATION=20m
 	test "$$(id -u)" != 0 || $(BIN) torture --duration 10m --network namespaces
 	$(GO) test -timeout 80m -run 'TestNothingIsLostOrDoubledWhateverHappens' ./internal/simulate -seed 1000 -seeds 3000
 

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,23 +13,17 @@ import (
 // backUp makes a backup of the division with the command that an operator uses.
 func (s *script) backUp(ctx context.Context) error {
 	start := time.Now()
-	if err := os.WriteFile(s.passphraseFile(), []byte(rand.Text()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the passphrase: %w", err)
-	}
-	if _, err := process.Run(ctx, s.d.binary, "backup", s.backupFile(), "--config", s.d.Nodes[0].Config.File,
-		"--passphrase-file", s.passphraseFile()); err != nil {
+	var err error
+	if s.backup, err = s.d.Backup(ctx); err != nil {
 		return err
 	}
-	info, err := os.Stat(s.backupFile())
+	info, err := os.Stat(s.backup)
 	if err != nil {
 		return fmt.Errorf("find the backup: %w", err)
 	}
 	s.o.Progress.Step("backup: one encrypted file of all databases, %d KiB (%s)", info.Size()>>10, since(start))
 	return nil
 }
-
-func (s *script) backupFile() string     { return filepath.Join(s.d.Dir, "division.backup") }
-func (s *script) passphraseFile() string { return filepath.Join(s.d.Dir, "passphrase.txt") }
 
 // restore makes a fourth, independent node of the backup in a fresh folder, runs it as a
 // division of its own, and looks there for every receipt: with number and secret at its
@@ -46,8 +39,12 @@ func (s *script) restore(ctx context.Context) (err error) {
 		return err
 	}
 	dir := filepath.Join(r.Dir, "node")
-	if _, err := process.Run(ctx, s.d.binary, append([]string{"restore", s.backupFile(), "--dir", dir,
-		"--passphrase-file", s.passphraseFile(), "--yes"}, ports...)...); err != nil {
+	secret, err := s.d.passphrase()
+	if err != nil {
+		return err
+	}
+	if _, err := process.Run(ctx, s.d.binary, append([]string{"restore", s.backup, "--dir", dir,
+		"--passphrase-file", secret, "--yes"}, ports...)...); err != nil {
 		return err
 	}
 	defer func() {

@@ -71,9 +71,18 @@ type Setting struct {
 	// its own on loopback (Node.Config.Databases.Listen).
 	Databases bool
 
-	Slow *relay.Slow // At full speed; how the lines of a tree are.
+	Slow   *relay.Slow // At full speed; how the lines of a tree are.
+	SlowAt string      // Code: only the line above this division is slow. All.
 	// Before is called when the divisions of a tree run and none is enrolled. Nothing.
 	Before func(ctx context.Context, t *Tree) error
+}
+
+// slowAt is how the line above a division is.
+func (s Setting) slowAt(code string) *relay.Slow {
+	if s.SlowAt != "" && s.SlowAt != code {
+		return nil
+	}
+	return s.Slow
 }
 
 // Start starts a division and returns when all its nodes vote on the division database. On

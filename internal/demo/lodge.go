@@ -119,7 +119,7 @@ func (w *window) awaitDelivery(ctx context.Context, l *lodged) error {
 func (w *window) lodge(ctx context.Context, to *District, o Offer, marker string, n int) (*lodged, error) {
 	form := newApplication(o, marker, n).form
 	form.Set("ref", referenceOf(to, o))
-	r, err := w.d.http.insist(ctx, w.d.survivors, 0, "/t/"+w.tenant+"/lodge", form, w.officer.session)
+	r, err := w.d.http.insist(ctx, w.d.urls, 0, "/t/"+w.tenant+"/lodge", form, w.officer.session)
 	if err != nil {
 		return nil, fmt.Errorf("lodge a case for %s in %s: %w", o.Item, w.d.Division.Code, err)
 	}

@@ -42,6 +42,7 @@ type script struct {
 	lodged  *lodged
 	ledger  *ledger
 	killed  *Node
+	backup  string          // File.
 	seen    map[string]bool // Receipts that every node showed, by number.
 	sum     Summary
 }

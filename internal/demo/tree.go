@@ -97,7 +97,7 @@ func StartTree(ctx context.Context, s Setting, places []Place) (*Tree, error) {
 		if p.Parent == "" {
 			continue
 		}
-		if err := t.join(t.Divisions[i], t.At(p.Parent), s.Slow); err != nil {
+		if err := t.join(t.Divisions[i], t.At(p.Parent), s.slowAt(p.Code)); err != nil {
 			return fail(err)
 		}
 	}

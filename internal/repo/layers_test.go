@@ -25,6 +25,8 @@ var edges = map[string][]string{
 	"service/cases": {"service/catalog", "service/statistics"},
 	// It measures the same three processes that the demonstration shows.
 	"internal/bench": {"internal/demo", "internal/demo/relay"},
+	// It breaks the same four levels.
+	"internal/torture/divisions": {"internal/demo", "internal/demo/relay"},
 }
 
 func layerOf(dir string) int {

@@ -9,9 +9,8 @@
 //     [Counters].WhileCut is what they counted in between.
 //   - A slow line ([Slow]) delays, paces and breaks by a seed: the same traffic meets the
 //     same stalls and resets.
+//   - A line with a hole ([Line.Vanish]) ends no connection: what vanishes is not answered,
+//     as behind a firewall that drops, or a tunnel whose MTU nobody knows.
 //
-// # Not here
-//
-// A cut line answers "closed" at once, as a plugged-out switch port does; packets that
-// vanish silently are made with other means.
+// A cut line answers "closed" at once, as a plugged-out switch port does.
 package relay

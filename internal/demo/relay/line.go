@@ -29,6 +29,7 @@ type Counters struct {
 type Line struct {
 	listeners []net.Listener
 	slow      *shaper // Nil: at full speed.
+	hole      hole
 	ctx       context.Context
 	stop      context.CancelFunc
 	accepting sync.WaitGroup
@@ -102,6 +103,9 @@ func (l *Line) accept(listener net.Listener, target string) {
 		l.opened.Add(1)
 		go func() { // Waited for by carrying.
 			defer l.leave(p)
+			if l.hole.pass(0, p.done) != nil {
+				return
+			}
 			d := net.Dialer{Timeout: dialPatience}
 			far, err := d.DialContext(l.ctx, "tcp", target)
 			if err == nil && p.connect(far) {

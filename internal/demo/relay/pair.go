@@ -53,15 +53,17 @@ func (p *pair) close() {
 // fails, which ends the pair.
 func (l *Line) copy(p *pair, direction int, from, to net.Conn) {
 	var err error
+	over := through{to, &l.hole, p.done}
 	if l.slow != nil {
-		err = l.slow.copy(p.done, direction, from, to, meter{&l.read[direction], &l.written[direction], &l.pieces})
+		err = l.slow.copy(p.done, direction, from, over, meter{&l.read[direction], &l.written[direction], &l.pieces})
 	} else {
-		err = l.copyFast(direction, from, to)
+		err = l.copyFast(direction, from, over)
 	}
 	if errors.Is(err, errReset) {
 		l.broken.Add(1)
 	}
-	if !errors.Is(err, io.EOF) || closeWrite(to) != nil {
+	// The end of a connection crosses as its bytes do.
+	if l.hole.pass(1, p.done) != nil || !errors.Is(err, io.EOF) || closeWrite(to) != nil {
 		p.close()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -266,5 +267,70 @@ func TestACutDoesNotWaitForWhatIsOnASlowLine(t *testing.T) {
 	}
 	if n := l.Counters(); n.WhileCut != 0 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestWhatVanishesArrivesLater puts holes into a line that is in use.
+func TestWhatVanishesArrivesLater(t *testing.T) {
+	l := open(t, nil, echo(t))
+	c := dial(t, l.Addresses()[0])
+	if got, err := say(c, "before"); err != nil || got != "before" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	l.Vanish(Narrow)
+	if got, err := say(c, "small"); err != nil || got != "small" {
+		t.Fatalf("a small one over a narrow line: %q, %v", got, err)
+	}
+	large := strings.Repeat("x", mtu+1)
+	answered := make(chan error, 2)
+	go func() {
+		got, err := say(c, large)
+		if err == nil && got != large {
+			err = errors.New("it came back changed")
+		}
+		answered <- err
+	}()
+	l.Vanish(Black)
+	fresh, err := net.Dial("tcp", l.Addresses()[0]) // A relay cannot leave this unanswered.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fresh.Close()
+	go func() {
+		_, err := say(fresh, "over a line that is black")
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("it crossed a hole: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if n := l.Counters().Broken; n != 0 {
+		t.Errorf("%d connections were broken", n)
+	}
+	l.Vanish(Whole)
+	for range 2 {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestALineWithAHoleCanBeCut: what waits for the hole's end does not hold the cut up.
+func TestALineWithAHoleCanBeCut(t *testing.T) {
+	l := open(t, nil, echo(t))
+	l.Vanish(Black)
+	c := dial(t, l.Addresses()[0])
+	if _, err := c.Write([]byte("lost")); err != nil {
+		t.Fatal(err)
+	}
+	l.Cut()
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came over a cut line", n)
+	}
+	l.Vanish(Whole)
+	l.Heal()
+	if got, err := say(dial(t, l.Addresses()[0]), "again"); err != nil || got != "again" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
