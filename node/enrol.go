@@ -25,6 +25,7 @@ const (
 	orderChildToken = "child-token" // A token for a child was minted.
 	orderEnrol      = "enrol"       // A division wants to become a child.
 	orderParent     = "parent"      // This division was enrolled.
+	orderAsked      = "asked"       // It asks to be, by a file.
 	orderHold       = "hold-child"  // A child is not let in for now.
 	orderFree       = "free-child"  // It is let in again.
 	orderFreeParent = "free-parent" // The parent is believed again.
@@ -34,7 +35,7 @@ const (
 // withEnrolment adds the orders about the tree to the others.
 func (n *Node) withEnrolment(orders map[string]order) map[string]order {
 	maps.Copy(orders, map[string]order{
-		orderChildToken: n.enterChildToken, orderEnrol: n.enrolChild, orderParent: n.enterParent,
+		orderChildToken: n.enterChildToken, orderEnrol: n.enrolChild, orderParent: n.enterParent, orderAsked: n.enterAsked,
 		orderHold: n.holdChild, orderFree: n.freeChild, orderFreeParent: n.freeParent, orderLink: n.enterLink,
 	})
 	return orders

@@ -74,6 +74,9 @@ func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	handle(n, mux, "POST /node/child/token", n.mintChildToken)
 	handle(n, mux, "POST /node/child/tokens", n.mintChildTokens)
 	handle(n, mux, "POST /node/enrol", n.enrolHere)
+	handle(n, mux, "POST /node/enrol/request", n.enrolRequest)
+	handle(n, mux, "POST /node/enrol/reply", n.enrolReply)
+	handle(n, mux, "POST /node/child/answer", n.answerChild)
 	handle(n, mux, "POST /node/child/hold", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
 		return n.orderChild(ctx, orderHold, in)
 	})
@@ -234,8 +237,9 @@ func (n *Node) orderChild(ctx context.Context, order string, in ChildRequest) (C
 
 // enrolAsked answers a request of the node port's enrolment protocol.
 func (n *Node) enrolAsked(ctx context.Context, request enrol.Document) (answer enrol.Document, err error) {
-	if err = n.command(ctx, orderEnrol, request, &answer); err != nil {
+	var done enrolDone
+	if err = n.command(ctx, orderEnrol, enrolOrder{Request: request}, &done); err != nil {
 		return answer, fmt.Errorf("carry out an enrolment: %w", err)
 	}
-	return answer, nil
+	return done.Answer, nil
 }

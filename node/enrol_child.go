@@ -37,32 +37,71 @@ type EnrolReply struct {
 // enrolHere makes this division a child of the token's parent. It may be repeated with the
 // same token after any failure.
 func (n *Node) enrolHere(ctx context.Context, in EnrolRequest) (EnrolReply, error) {
+	token, s, err := n.checkToken(ctx, in)
+	if err != nil {
+		return EnrolReply{}, err
+	}
+	request, err := n.requestOf(s, token, in.DryRun)
+	if err != nil {
+		return EnrolReply{}, err
+	}
+	asking, cancel := context.WithTimeout(ctx, askParentPatience)
+	defer cancel()
+	document, err := enrol.Ask(asking, token, request, n.now)
+	if err != nil {
+		return EnrolReply{}, err
+	}
+	return n.takeAnswer(ctx, s, token, document, in)
+}
+
+// checkToken refuses a token that is not for this division, as it stands.
+func (n *Node) checkToken(ctx context.Context, in EnrolRequest) (enrol.Token, standing, error) {
 	token, err := enrol.ParseToken(in.Token)
 	if err != nil {
-		return EnrolReply{}, enrol.Refuse(enrol.BadToken, err.Error())
+		return token, standing{}, enrol.Refuse(enrol.BadToken, err.Error())
 	}
 	for _, link := range in.Links {
 		if err := enrol.CheckAddress(link); err != nil {
-			return EnrolReply{}, enrol.Refuse(enrol.BadToken, err.Error())
+			return token, standing{}, enrol.Refuse(enrol.BadToken, err.Error())
 		}
 	}
 	// Whether it has expired is for the parent to say: the answer to a token that was used may
 	// have been lost, and this box's clock may be wrong.
 	if token.Child != n.ref() {
-		return EnrolReply{}, enrol.Refuse(enrol.OtherDivision, called(token.Child), called(n.ref()))
+		return token, standing{}, enrol.Refuse(enrol.OtherDivision, called(token.Child), called(n.ref()))
 	}
 	s, err := n.awaitStanding(ctx)
 	if err != nil {
-		return EnrolReply{}, err
+		return token, s, err
 	}
 	if p := s.parent.Ref; !p.IsZero() && p != token.Parent {
-		return EnrolReply{}, enrol.Refuse(enrol.OtherParent, called(p))
+		return token, s, enrol.Refuse(enrol.OtherParent, called(p))
 	}
-	answer, err := n.askParent(ctx, s, token, in.DryRun)
+	return token, s, nil
+}
+
+// requestOf is what this division asks the token's parent.
+func (n *Node) requestOf(s standing, t enrol.Token, try bool) (enrol.Document, error) {
+	csr, err := s.authority.Request()
 	if err != nil {
-		return EnrolReply{}, err
+		return enrol.Document{}, err
 	}
-	parent := federation.Parent{Ref: token.Parent, Links: answer.Links, Chain: answer.Chain}
+	return enrol.Prove(enrol.ForRequest, t.ID, t.Secret, enrol.Request{Child: n.ref(), Name: n.site.Full, CSR: csr, Try: try})
+}
+
+// takeAnswer checks the parent's answer, and makes this division its child unless that was
+// only tried. A line that tried has an answer without a chain.
+func (n *Node) takeAnswer(ctx context.Context, s standing, t enrol.Token, document enrol.Document, in EnrolRequest) (EnrolReply, error) {
+	var answer enrol.Answer
+	if err := document.Open(enrol.ForAnswer, t.Secret, &answer); err != nil {
+		return EnrolReply{}, enrol.Refuse(enrol.BadAnswer, err.Error())
+	}
+	if !in.DryRun || len(answer.Chain) > 0 {
+		if err := n.checkAnswer(s.authority, t.Parent, answer, n.now()); err != nil {
+			return EnrolReply{}, err
+		}
+	}
+	parent := federation.Parent{Ref: t.Parent, Links: answer.Links, Chain: answer.Chain}
 	if len(in.Links) > 0 {
 		parent.Links, parent.Fixed = in.Links, true
 	}
@@ -72,32 +111,6 @@ func (n *Node) enrolHere(ctx context.Context, in EnrolRequest) (EnrolReply, erro
 		return out, nil
 	}
 	return out, n.command(ctx, orderParent, parentOrder{Parent: parent}, nil)
-}
-
-// askParent sends the request and checks the answer.
-func (n *Node) askParent(ctx context.Context, s standing, t enrol.Token, try bool) (enrol.Answer, error) {
-	var answer enrol.Answer
-	csr, err := s.authority.Request()
-	if err != nil {
-		return answer, err
-	}
-	request, err := enrol.Prove(enrol.ForRequest, t.ID, t.Secret, enrol.Request{Child: n.ref(), Name: n.site.Full, CSR: csr, Try: try})
-	if err != nil {
-		return answer, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, askParentPatience)
-	defer cancel()
-	document, err := enrol.Ask(ctx, t, request, n.now)
-	if err != nil {
-		return answer, err
-	}
-	if err := document.Open(enrol.ForAnswer, t.Secret, &answer); err != nil {
-		return answer, enrol.Refuse(enrol.BadAnswer, err.Error())
-	}
-	if try {
-		return answer, nil
-	}
-	return answer, n.checkAnswer(s.authority, t.Parent, answer, n.now())
 }
 
 type parentOrder struct {

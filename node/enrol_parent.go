@@ -41,66 +41,79 @@ func (n *Node) checkBelow(q service.Querier, child division.Ref) error {
 	return nil
 }
 
+type enrolOrder struct {
+	Request enrol.Document `json:"request"`
+	DryRun  bool           `json:"dry_run"` // Check everything, also when the request does not ask to try only.
+}
+
+type enrolDone struct {
+	Answer enrol.Document `json:"answer"`
+	Child  division.Ref   `json:"child"`
+	Again  bool           `json:"again"` // This request was answered before, with the same answer.
+}
+
 // enrolChild carries out orderEnrol: in one transaction it spends the token, and enters the
 // child with its authority, which it certified.
 func (n *Node) enrolChild(ctx context.Context, _ replication.NodeID, in json.RawMessage) (any, error) {
-	var asked enrol.Document
-	if err := json.Unmarshal(in, &asked); err != nil {
+	var o enrolOrder
+	if err := json.Unmarshal(in, &o); err != nil {
 		return nil, enrol.Refuse(enrol.Malformed)
 	}
 	for range admitTries {
-		answer, err := n.tryEnrolChild(ctx, asked)
+		done, err := n.tryEnrolChild(ctx, o)
 		if errors.Is(err, errMoved) {
 			continue
 		}
-		return answer, err
+		return done, err
 	}
 	return nil, &join.Refusal{Reason: join.Unavailable}
 }
 
-func (n *Node) tryEnrolChild(ctx context.Context, asked enrol.Document) (enrol.Document, error) {
+func (n *Node) tryEnrolChild(ctx context.Context, o enrolOrder) (enrolDone, error) {
 	var token federation.Token
 	// First: who has no token learns nothing and costs nothing.
 	err := n.division().View(ctx, replication.Leader, func(v *service.View) (err error) {
-		token, err = federation.ReadToken(v, asked.Token)
+		token, err = federation.ReadToken(v, o.Request.Token)
 		return err
 	})
 	var r enrol.Request
 	if err == nil {
-		err = asked.Open(enrol.ForRequest, token.Secret, &r)
+		err = o.Request.Open(enrol.ForRequest, token.Secret, &r)
 	}
 	if err != nil {
-		return enrol.Document{}, enrolRefusal(err, token)
+		return enrolDone{}, enrolRefusal(err, token)
 	}
 	if r.Child != token.Ref {
-		return enrol.Document{}, enrol.Refuse(enrol.OtherDivision, called(token.Ref), called(r.Child))
+		return enrolDone{}, enrol.Refuse(enrol.OtherDivision, called(token.Ref), called(r.Child))
 	}
 	key, err := trust.RequestKey(r.CSR)
 	if err != nil {
-		return enrol.Document{}, enrol.Refuse(enrol.Malformed)
+		return enrolDone{}, enrol.Refuse(enrol.Malformed)
 	}
 	s, err := n.readStanding(ctx, replication.Leader)
 	if err == nil && len(s.links) == 0 {
 		err = errNotYet // The nodes have not told yet; without links the child could not be one.
 	}
 	if err != nil {
-		return enrol.Document{}, err
+		return enrolDone{}, err
 	}
 	e, err := n.prepareChild(s, token, r, key)
 	if err != nil {
-		return enrol.Document{}, err
+		return enrolDone{}, err
 	}
-	if r.Try {
-		return e.answer, n.division().View(ctx, replication.Leader, func(v *service.View) error { _, err := e.check(v, n); return err })
+	done := enrolDone{Answer: e.answer, Child: r.Child}
+	if r.Try || o.DryRun {
+		return done, n.division().View(ctx, replication.Leader, func(v *service.View) error { _, err := e.check(v, n); return err })
 	}
 	err = n.division().Update(ctx, func(tx *service.Tx) error { return e.enter(tx, n) })
 	if err != nil {
-		return enrol.Document{}, enrolRefusal(err, token)
+		return enrolDone{}, enrolRefusal(err, token)
 	}
 	if !e.again {
 		n.log.Info("a division enrolled", "child", r.Child.String())
 	}
-	return e.answer, nil
+	done.Answer, done.Again = e.answer, e.again
+	return done, nil
 }
 
 // enrolment is what is decided outside the transaction, and checked again inside.

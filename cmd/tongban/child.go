@@ -14,7 +14,7 @@ import (
 
 func newChild(a *app) *cobra.Command {
 	return group("child", "Enrol, list, hold and free the divisions below this one",
-		newChildToken(a), newChildList(a),
+		newChildToken(a), newChildAnswer(a), newChildList(a),
 		newChildChange(a, "hold", "Keep a child out until it is freed", `Closes the lines of a child at once and lets it in no more, until "tongban child free".
 Nothing is lost: what it has to tell waits there, what is to be told to it waits here.`),
 		newChildChange(a, "free", "Let a held child in again", `Lets a child in again. When it was held because two boxes showed its identity, or an old

@@ -160,37 +160,41 @@ func (a *app) readDivisions(name string) ([]enrol.Row, error) {
 	return rows, nil
 }
 
-// toSheet makes tokens, and writes them to the sheet when there is to be one. Its file is
-// made first: tokens that cannot be written down are not to be made.
-func (a *app) toSheet(o childTokens, make func(c *client.Client) (sheet.Page, error)) (err error) {
-	var f *os.File
-	if o.sheet != "" {
-		f, err = os.OpenFile(o.sheet, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		switch {
-		case errors.Is(err, fs.ErrExist):
-			return exit.Usagef("%s is there already; choose another name for the sheet, or remove it", o.sheet)
-		case err != nil:
-			return exit.Usagef("make the sheet: %w", err)
-		}
+// toSheet makes tokens, and writes them to the sheet when there is to be one.
+func (a *app) toSheet(o childTokens, make func(c *client.Client) (sheet.Page, error)) error {
+	if o.sheet == "" {
+		return a.with(func(c *client.Client) error { _, err := make(c); return err })
 	}
-	written := false
-	err = a.with(func(c *client.Client) error {
-		p, err := make(c)
-		if err != nil || f == nil || len(p.Cards) == 0 {
-			return err
-		}
-		if err := errors.Join(sheet.Write(f, p), f.Sync()); err != nil {
-			return fmt.Errorf("%w; the tokens were made, but nobody can read them: make new ones, these end by themselves", err)
-		}
-		written = true
-		return nil
+	return intoFile(o.sheet, 0o600, func(f *os.File) (keep bool, err error) {
+		err = a.with(func(c *client.Client) error {
+			p, err := make(c)
+			if err != nil || len(p.Cards) == 0 {
+				return err
+			}
+			if err := errors.Join(sheet.Write(f, p), f.Sync()); err != nil {
+				return fmt.Errorf("%w; the tokens were made, but nobody can read them: make new ones, these end by themselves", err)
+			}
+			keep = true
+			return nil
+		})
+		return keep, err
 	})
-	if f == nil {
-		return err
+}
+
+// intoFile has a new file written, and removes it unless it is to be kept. The file is made
+// before anything is done: what cannot be written down is not to be done.
+func intoFile(name string, mode fs.FileMode, write func(f *os.File) (keep bool, err error)) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return exit.Usagef("%s is there already; choose another name, or remove it", name)
+	case err != nil:
+		return exit.Usagef("make the file: %w", err)
 	}
+	keep, err := write(f)
 	err = errors.Join(err, f.Close())
-	if !written {
-		err = errors.Join(err, os.Remove(o.sheet))
+	if !keep || err != nil {
+		err = errors.Join(err, os.Remove(name))
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,16 +18,39 @@ import (
 
 func newEnrol(a *app) *cobra.Command {
 	var in node.EnrolRequest
+	var requestFile, replyFile string
 	cmd := &cobra.Command{
 		Use:   "enrol TOKEN",
 		Short: "Make this division a child of another",
 		Long: `Asks the division that made the token (with "tongban child token") to certify this
 division's authority and to be its parent. Run it on any running node of this division.
 TOKEN "-" is read from standard input, so that it does not appear in the list of
-processes. After a failure the same token can be tried again.`,
-		Example: "  tongban enrol - --dry-run < token\n  tongban enrol - --parent 198.51.100.7:7303 < token",
-		Args:    exactArgs("the token"),
+processes. After a failure the same token can be tried again.
+
+Where there is no line yet, two files do the same: --request-file writes what is asked,
+"tongban child answer" at the parent writes the reply, and --reply-file here takes it,
+without the token.`,
+		Example: "  tongban enrol - --dry-run < token\n  tongban enrol - --parent 198.51.100.7:7303 < token\n  tongban enrol - --request-file request.json < token\n  tongban enrol --reply-file reply.json",
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case replyFile == "":
+				return exactArgs("the token")(cmd, args)
+			case requestFile != "":
+				return exit.Usagef("say either --request-file or --reply-file")
+			case len(args) > 0:
+				return exit.Usagef("the reply needs no token: tongban enrol --reply-file FILE")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, link := range in.Links {
+				if err := enrol.CheckAddress(link); err != nil {
+					return exit.Usagef("--parent: %w", err)
+				}
+			}
+			if replyFile != "" {
+				return a.enrolReplyFile(cmd.Context(), in, replyFile)
+			}
 			if in.Token = args[0]; in.Token == "-" {
 				text, err := readToken(a.in)
 				if err != nil {
@@ -37,27 +61,35 @@ processes. After a failure the same token can be tried again.`,
 			if _, err := enrol.ParseToken(in.Token); err != nil {
 				return exit.Usagef("%w", err)
 			}
-			for _, link := range in.Links {
-				if err := enrol.CheckAddress(link); err != nil {
-					return exit.Usagef("--parent: %w", err)
-				}
+			switch {
+			case requestFile != "" && len(in.Links) > 0:
+				return exit.Usagef("say --parent later, with --reply-file")
+			case requestFile != "":
+				return a.enrolRequestFile(cmd.Context(), in, requestFile)
 			}
-			return a.with(func(c *client.Client) error {
-				var reply node.EnrolReply
-				if err := c.Post(cmd.Context(), "/node/enrol", in, &reply); err != nil {
-					return err
-				}
-				if a.asJSON {
-					return a.printJSON(reply)
-				}
-				a.printEnrolled(reply)
-				return nil
-			})
+			return a.enrolByLine(cmd.Context(), in)
 		},
 	}
 	cmd.Flags().StringSliceVar(&in.Links, "parent", nil, "host:port at which the parent's port for links is reached from here, if not at the address that it tells; may be repeated")
+	cmd.Flags().StringVar(&requestFile, "request-file", "", "without a line: write what is asked to this file, which must not exist")
+	cmd.Flags().StringVar(&replyFile, "reply-file", "", "without a line: take the parent's reply from this file")
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "check everything, also with the parent, and change nothing")
 	return a.addJSON(a.addDir(cmd))
+}
+
+// enrolByLine has the node ask the parent.
+func (a *app) enrolByLine(ctx context.Context, in node.EnrolRequest) error {
+	return a.with(func(c *client.Client) error {
+		var reply node.EnrolReply
+		if err := c.Post(ctx, "/node/enrol", in, &reply); err != nil {
+			return err
+		}
+		if a.asJSON {
+			return a.printJSON(reply)
+		}
+		a.printEnrolled(reply)
+		return nil
+	})
 }
 
 // readToken reads a token that may be wrapped, up to the end of the line with which it is

@@ -21,6 +21,8 @@ const (
 	NoChild       join.Reason = "enrol_no_child"
 	NoParent      join.Reason = "enrol_no_parent"
 	BadAnswer     join.Reason = "enrol_bad_answer"
+	BadFile       join.Reason = "enrol_bad_file"
+	NotAsked      join.Reason = "enrol_not_asked"
 	Malformed     join.Reason = "enrol_malformed"
 	Version       join.Reason = "enrol_version"
 )
@@ -42,6 +44,8 @@ func Refuse(reason join.Reason, args ...any) *join.Refusal {
 		NoChild:       "%s is not enrolled here; see `tongban child list`",
 		NoParent:      "this division has no parent; to get one, run `tongban enrol` with a token of it",
 		BadAnswer:     "the parent's answer cannot be used: %s; nothing was changed; try again with a new token",
+		BadFile:       "the file %s",
+		NotAsked:      "this division did not ask for what the file answers, or too long ago; make the file of a request with `tongban enrol TOKEN --request-file FILE`",
 		Malformed:     "the parent could not read the request; do both divisions run the same version of tongban?",
 		Version:       "the parent enrols by another version of the protocol; install the version that its nodes run",
 	}[reason]
