@@ -61,11 +61,17 @@ func ReadParents(q service.Querier) (map[division.Ref]division.Ref, error) {
 }
 
 // NextHop returns the neighbour over which a division is reached: the child that it is
-// below of, else the parent. It returns ErrNoDivision when neither can be, and when to is
+// below of, else the parent. It returns ErrLeft, or ErrNoDivision when neither can be, and when to is
 // this division itself.
 func NextHop(q service.Querier, self, to division.Ref) (division.Ref, error) {
 	if to == self {
 		return division.Ref{}, fmt.Errorf("%w: %s is this one", ErrNoDivision, to)
+	}
+	switch left, err := HasLeft(q, self, to); {
+	case err != nil:
+		return division.Ref{}, err
+	case left:
+		return division.Ref{}, fmt.Errorf("%w: %s", ErrLeft, to)
 	}
 	switch _, err := ReadChild(q, to); {
 	case err == nil:

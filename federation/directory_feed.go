@@ -21,6 +21,7 @@ const feedDirectory = "federation.directory"
 // ownFeeds are the federation's own feeds.
 func (f *Federation) ownFeeds() []service.Feed {
 	return []service.Feed{
+		{Name: feedRevoked, FoldUp: f.foldRevokedUp, FoldDown: f.foldRevokedDown},
 		{Name: feedDirectory, FoldUp: f.foldEntriesUp, FoldDown: f.foldEntriesDown},
 		{Name: feedSilent, FoldUp: foldSilent},
 	}

@@ -166,6 +166,9 @@ func EnterChild(tx *service.Tx, c Child) error {
 		c.Ref.String(), c.Name, c.CA, tx.Now()); err != nil {
 		return fmt.Errorf("enter the child %s: %w", c.Ref, err)
 	}
+	if err := readmit(tx, c.Ref); err != nil {
+		return err
+	}
 	return forgive(tx, c.Ref)
 }
 

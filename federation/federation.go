@@ -36,6 +36,8 @@ const (
 	KindFeed  = "feed"  // Rows of a feed, or the question how far they are; to the division's leader.
 	KindMail  = "mail"  // A mail, to be relayed or received.
 	KindTrust = "trust" // A child asks for its authority's certificate again; to the division's leader.
+	// KindFarewell tells a child that it is revoked; to the division's leader.
+	KindFarewell = "farewell"
 )
 
 // Letters seals and signs what crosses other divisions. It is implemented by the node.
@@ -48,6 +50,10 @@ type Letters interface {
 	// division up to the anchor.
 	Sign(e Entry) (Entry, error)
 	Check(e Entry) error
+	// SignRevocation fills in the revocation's Chain and Signature; CheckRevocation verifies
+	// one of another division up to the anchor.
+	SignRevocation(r Revocation) (Revocation, error)
+	CheckRevocation(r Revocation) error
 }
 
 // Entry is a division's row of the directory, signed by its authority.
@@ -122,7 +128,7 @@ func New(o Options) *Federation {
 // handed to the leader whose database it concerns, or relayed.
 func (f *Federation) Receive(ctx context.Context, from division.Ref, kind string, body []byte) ([]byte, error) {
 	switch kind {
-	case KindFeed, KindTrust:
+	case KindFeed, KindTrust, KindFarewell:
 		return f.o.Lead(ctx, divisionDatabase, kind, from, body)
 	case KindMail:
 		return f.receiveMail(ctx, from, body)
@@ -139,6 +145,8 @@ func (f *Federation) Serve(ctx context.Context, id replication.DatabaseID, kind 
 		return f.serveMail(ctx, id, from, body)
 	case KindTrust:
 		return f.serveTrust(ctx, from, body)
+	case KindFarewell:
+		return nil, f.serveFarewell(ctx, from, body)
 	}
 	return nil, service.ErrInvalid.With("detail", "a request of an unknown kind: "+kind)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -27,6 +28,9 @@ type offer struct {
 	Through int64 // Every key whose newest version is in (After, Through] is among Rows.
 	Head    int64 // The stream's newest version.
 	Rows    []service.FeedRow
+	// First are rows after Through that cannot wait for their turn, in which they come again:
+	// revocations. They move no cursor.
+	First []service.FeedRow
 }
 
 // position is the receiver's answer.
@@ -41,10 +45,13 @@ const (
 	feedFormat = 1
 	// maxRows and maxBatch bound the rows of an offer and the bytes of their keys and payloads.
 	maxRows  = 1000
+	maxFirst = 100 // Of offer.First.
 	maxBatch = 512 << 10
 	// maxBody bounds the rows of an offer before compression: a batch, and the row that
 	// fills it.
-	maxBody = maxBatch + service.MaxFeedPayload + maxRows*64
+	maxBody = maxBatch + service.MaxFeedPayload + (maxRows+maxFirst)*64 + maxFirstBytes
+	// maxFirstBytes bounds the keys and payloads of offer.First, but for the row that fills it.
+	maxFirstBytes = 64 << 10
 	// maxName bounds the texts of a header and a feed's name.
 	maxName = 128
 	// rowOverhead is what a row takes beside its key and payload, about.
@@ -78,15 +85,15 @@ func (c *coder) encodeOffer(o offer) []byte {
 	for _, s := range []string{string(o.Stream), o.Epoch, o.Token, o.Proof, o.Run} {
 		h = appendText(h, s)
 	}
-	for _, n := range []int64{o.Turn, o.After, o.Through, o.Head, int64(len(o.Rows))} {
+	for _, n := range []int64{o.Turn, o.After, o.Through, o.Head, int64(len(o.Rows)), int64(len(o.First))} {
 		h = binary.AppendUvarint(h, uint64(n))
 	}
 	out := appendText([]byte{feedFormat}, string(h))
-	if len(o.Rows) == 0 {
+	if len(o.Rows)+len(o.First) == 0 {
 		return out
 	}
 	body := make([]byte, 0, 64<<10)
-	for _, r := range o.Rows {
+	for _, r := range slices.Concat(o.Rows, o.First) {
 		body = appendText(appendText(body, r.Feed), r.Key)
 		body = binary.AppendUvarint(body, uint64(r.Version-o.After))
 		body = binary.AppendUvarint(body, uint64(r.Format))
@@ -104,7 +111,7 @@ func (c *coder) decodeOffer(raw []byte) (offer, error) {
 	}
 	o := offer{Stream: service.Stream(h.text(maxName)), Epoch: h.text(maxName), Token: h.text(maxName),
 		Proof: h.text(maxName), Run: h.text(maxName), Turn: h.number(), After: h.number(), Through: h.number(), Head: h.number()}
-	n := h.number()
+	n, first := h.number(), h.number()
 	switch {
 	case h.err != nil:
 		return o, h.err
@@ -112,7 +119,9 @@ func (c *coder) decodeOffer(raw []byte) (offer, error) {
 		return o, fmt.Errorf("%w: it goes from %d to %d of %d in epoch %q", errMalformed, o.After, o.Through, o.Head, o.Epoch)
 	case n > maxRows:
 		return o, fmt.Errorf("%w: %d rows; at most %d are allowed", errMalformed, n, maxRows)
-	case n == 0 && len(body) == 0:
+	case first > maxFirst:
+		return o, fmt.Errorf("%w: %d rows before their turn; at most %d are allowed", errMalformed, first, maxFirst)
+	case n+first == 0 && len(body) == 0:
 		return o, nil
 	}
 	plain, err := c.dec.DecodeAll(body, nil)
@@ -120,23 +129,30 @@ func (c *coder) decodeOffer(raw []byte) (offer, error) {
 		return o, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	r := reader{b: plain}
-	last := o.After
+	if o.Rows, err = r.rows(n, o.After, o.After, o.Through); err == nil {
+		o.First, err = r.rows(first, o.After, o.Through, o.Head)
+	}
+	if err == nil && len(r.b) > 0 {
+		err = fmt.Errorf("%w: %d bytes follow the last row", errMalformed, len(r.b))
+	}
+	return o, err
+}
+
+// rows takes n rows whose versions, counted from a base, are after one and up to another.
+func (r *reader) rows(n, base, last, upto int64) (list []service.FeedRow, err error) {
 	for range n {
-		row := service.FeedRow{Feed: r.text(maxName), Key: r.text(service.MaxFeedKey), Version: o.After + r.number(),
+		row := service.FeedRow{Feed: r.text(maxName), Key: r.text(service.MaxFeedKey), Version: base + r.number(),
 			Format: int(r.number()), Payload: []byte(r.text(service.MaxFeedPayload))}
-		if r.err == nil && (row.Version <= last || row.Version > o.Through) {
-			r.err = fmt.Errorf("%w: version %d follows %d, up to %d", errMalformed, row.Version, last, o.Through)
+		if r.err == nil && (row.Version <= last || row.Version > upto) {
+			r.err = fmt.Errorf("%w: version %d follows %d, up to %d", errMalformed, row.Version, last, upto)
 		}
 		if r.err != nil {
-			return o, r.err
+			return list, r.err
 		}
 		last = row.Version
-		o.Rows = append(o.Rows, row)
+		list = append(list, row)
 	}
-	if len(r.b) > 0 {
-		return o, fmt.Errorf("%w: %d bytes follow the last row", errMalformed, len(r.b))
-	}
-	return o, nil
+	return list, nil
 }
 
 func encodePosition(r position) []byte {

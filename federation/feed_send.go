@@ -52,6 +52,7 @@ type feedSender struct {
 	size  int    // Bytes of the next batch.
 	epoch string // Of this database.
 	sent  sent
+	first int64 // Up to here rows have been sent before their turn.
 }
 
 // sent is a row of federation_sent in the present epoch.
@@ -190,6 +191,7 @@ func (s *feedSender) ask(ctx context.Context) (int64, error) {
 	}); err != nil {
 		return 0, err
 	}
+	s.first = 0
 	at := min(s.sent.version, head)
 	return s.exchange(ctx, offer{After: at, Through: at, Head: head})
 }
@@ -220,15 +222,41 @@ func (s *feedSender) batch(ctx context.Context, after int64, most int) (o offer,
 		if n := len(o.Rows); n > 0 && (size >= most || n == maxRows) {
 			o.Through = o.Rows[n-1].Version
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil || o.Through == o.Head {
+			return err
+		}
+		o.First, err = readFirst(v, s.stream, max(o.Through, s.first))
+		return err
 	})
 	return o, err
+}
+
+// readFirst reads the rows after a version that cannot wait behind all that is before them.
+func readFirst(q service.Querier, s service.Stream, after int64) (list []service.FeedRow, err error) {
+	rows, err := q.Query(`SELECT feed, key, version, format, payload FROM service_feed
+		WHERE stream = ? AND feed = ? AND version > ? ORDER BY version LIMIT ?`, string(s), feedRevoked, after, maxFirst)
+	if err != nil {
+		return nil, fmt.Errorf("read the rows that go first: %w", err)
+	}
+	defer rows.Close()
+	for size := 0; size < maxFirstBytes && rows.Next(); {
+		var r service.FeedRow
+		if err := rows.Scan(&r.Feed, &r.Key, &r.Version, &r.Format, &r.Payload); err != nil {
+			return nil, err
+		}
+		size += len(r.Key) + len(r.Payload)
+		list = append(list, r)
+	}
+	return list, rows.Err()
 }
 
 // send sends one batch, and suits the size of the next to the line.
 func (s *feedSender) send(ctx context.Context, o offer) (int64, error) {
 	began := time.Now()
 	at, err := s.exchange(ctx, o)
+	if n := len(o.First); err == nil && n > 0 && at >= o.Through { // Not when it was only asked to prove that it lives.
+		s.first = o.First[n-1].Version
+	}
 	if err == nil && time.Since(began) < quickAnswer {
 		s.size = min(2*s.size, maxBatch)
 	}
@@ -250,7 +278,7 @@ func (s *feedSender) exchange(ctx context.Context, o offer) (int64, error) {
 			if err := s.lives(ctx); err != nil {
 				return 0, err
 			}
-			o.Proof, o.Rows, o.Through = p.Prove, nil, o.After
+			o.Proof, o.Rows, o.First, o.Through = p.Prove, nil, nil, o.After
 			continue
 		}
 		if p.Epoch != s.epoch {

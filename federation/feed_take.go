@@ -187,6 +187,11 @@ func (t *taking) take(ctx context.Context, r received) error {
 		return nil // All of it has been here.
 	}
 	at := r.version
+	if len(t.offer.First) > 0 { // What cannot be folded now is parked when its turn comes.
+		if err := t.commit(ctx, t.offer.First, at, at, nil); err != nil && !ofRows(err) {
+			return err
+		}
+	}
 	for len(rows) > 0 || at < t.offer.Through {
 		part := rows[:t.f.feeds.chunk(rows)]
 		rows = rows[len(part):]
@@ -261,7 +266,7 @@ func (t *taking) commit(ctx context.Context, rows []service.FeedRow, at, upto in
 	})
 	// Only now: rows may wait for an entry of the directory, which may also have come
 	// between the fold that failed and the parking.
-	if err == nil && (parked != nil || slices.ContainsFunc(rows, func(r service.FeedRow) bool { return r.Feed == feedDirectory })) {
+	if err == nil && (parked != nil || slices.ContainsFunc(rows, func(r service.FeedRow) bool { return r.Feed == feedDirectory || r.Feed == feedRevoked })) {
 		t.f.feeds.retry.Store(true)
 		t.f.feeds.hurry()
 	}

@@ -20,6 +20,7 @@ type Freshness struct {
 	AsOf   time.Time // What is known holds as of then. Zero: nothing was ever confirmed.
 	Silent bool      // It, or a division between, has not been heard of as it should.
 	Known  bool      // Something was confirmed: AsOf is meant.
+	Left   bool      // It, or a division between, has left the tree for good: nothing newer will come.
 }
 
 // ReadFreshness returns the freshness of every division below self that the directory or
@@ -40,13 +41,17 @@ func ReadFreshness(q service.Querier, self division.Ref, now time.Time) (map[div
 	if err != nil {
 		return nil, err
 	}
+	left, err := ReadRevocations(q)
+	if err != nil {
+		return nil, err
+	}
 	out := map[division.Ref]Freshness{}
 	for child, at := range children {
-		out[child] = freshness(child, child, at, now, parents, silent)
+		out[child] = freshness(child, child, at, now, parents, silent, left)
 	}
 	for ref, via := range vias {
 		if at, ok := children[via]; ok && ref != self {
-			out[ref] = freshness(ref, via, at, now, parents, silent)
+			out[ref] = freshness(ref, via, at, now, parents, silent, left)
 		}
 	}
 	return out, nil
@@ -54,9 +59,12 @@ func ReadFreshness(q service.Querier, self division.Ref, now time.Time) (map[div
 
 // freshness is the freshness of ref, which is child or below it.
 func freshness(ref, child division.Ref, confirmed, now time.Time,
-	parents map[division.Ref]division.Ref, silent map[division.Ref]time.Time) Freshness {
+	parents map[division.Ref]division.Ref, silent map[division.Ref]time.Time, left map[division.Ref]Revocation) Freshness {
 	f := Freshness{AsOf: confirmed, Known: !confirmed.IsZero(), Silent: now.Sub(confirmed) > silentAfter}
 	for hop := 0; hop < maxDepth; hop++ {
+		if _, ok := left[ref]; ok {
+			f.Left = true
+		}
 		if at, ok := silent[ref]; ok {
 			f.Silent = true
 			f.Known = f.Known && !at.IsZero()
@@ -78,9 +86,10 @@ func freshness(ref, child division.Ref, confirmed, now time.Time,
 // maxDepth bounds the levels of a tree: no way along parents is longer.
 const maxDepth = 16
 
-// readConfirmed returns when each child was last confirmed; zero: never.
+// readConfirmed returns when each child, also one that has left, was last confirmed; zero: never.
 func readConfirmed(q service.Querier) (map[division.Ref]time.Time, error) {
-	rows, err := q.Query(`SELECT c.ref, r.confirmed FROM federation_child c
+	rows, err := q.Query(`SELECT c.ref, r.confirmed FROM (SELECT ref FROM federation_child
+			UNION SELECT ref FROM federation_revocation v WHERE via = '' AND ` + countsLeft + `) c
 		LEFT JOIN federation_received r ON r.neighbour = c.ref ORDER BY c.ref`)
 	if err != nil {
 		return nil, fmt.Errorf("read the confirmations: %w", err)

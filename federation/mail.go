@@ -83,6 +83,7 @@ const (
 	stopFailed      = "failed"      // At could not take it, for a reason that its operators must look at.
 	stopAltered     = "altered"     // What arrived at At is not what was sent, or not by whom it says.
 	stopLoop        = "loop"        // It went round in a circle.
+	stopLeft        = "left"        // The receiver's division, or one above it, has left the tree.
 	stopHeld        = "held"        // At passes on nothing of or to a neighbour of which there are two.
 	stopHere        = "here"        // The receipt is there, and this department could not use it.
 )
@@ -90,7 +91,7 @@ const (
 // stopReasons are all of them. A relay is not believed to have others: what it answers is
 // stored beside each mail that waits for it, and shown.
 var stopReasons = map[string]bool{stopUnreachable: true, stopNoAnswer: true, stopBusy: true, stopUnknown: true, stopNoReturn: true,
-	stopRestored: true, stopSuspended: true, stopNewer: true, stopFailed: true, stopAltered: true, stopLoop: true, stopHeld: true, stopHere: true}
+	stopRestored: true, stopSuspended: true, stopNewer: true, stopFailed: true, stopAltered: true, stopLoop: true, stopHeld: true, stopHere: true, stopLeft: true}
 
 // Reasons of refusals that are the federation's own.
 const (
@@ -100,7 +101,7 @@ const (
 
 // lineReasons stop every mail to the division alike: one of them is sent to try.
 var lineReasons = map[string]bool{stopUnreachable: true, stopNoAnswer: true, stopBusy: true, stopUnknown: true,
-	stopNoReturn: true, stopRestored: true, stopHeld: true}
+	stopNoReturn: true, stopRestored: true, stopHeld: true, stopLeft: true}
 
 const (
 	maxHops = 16 // The tree has four levels: six lines between the farthest.
@@ -176,6 +177,8 @@ func (f *Federation) pass(ctx context.Context, from division.Ref, e envelope) ma
 	switch {
 	case errors.Is(err, ErrNoDivision):
 		return stopped(stopUnknown, f.o.Self)
+	case errors.Is(err, ErrLeft):
+		return stopped(stopLeft, f.o.Self)
 	case errors.Is(err, errHeldChild):
 		return stopped(stopHeld, f.o.Self)
 	case err != nil:

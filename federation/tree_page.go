@@ -148,13 +148,17 @@ func silentRows(q service.Querier, now time.Time) ([]SilentRow, error) {
 		return nil, err
 	}
 	list := []SilentRow{}
+	left, err := ReadRevocations(q)
+	if err != nil {
+		return nil, err
+	}
 	places, err := ReadPlaces(q)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range places { // For their order.
 		at, ok := silent[p.Ref]
-		if !ok {
+		if _, gone := left[p.Ref]; !ok || gone { // Of one that has left nothing is expected.
 			continue
 		}
 		row := SilentRow{Ref: p.Ref, Name: division.FullName(p.Ref)}

@@ -36,7 +36,7 @@ const (
 func (n *Node) withEnrolment(orders map[string]order) map[string]order {
 	maps.Copy(orders, map[string]order{
 		orderChildToken: n.enterChildToken, orderEnrol: n.enrolChild, orderParent: n.enterParent, orderAsked: n.enterAsked,
-		orderHold: n.holdChild, orderFree: n.freeChild, orderFreeParent: n.freeParent, orderLink: n.enterLink,
+		orderRevoke: n.revokeChild, orderHold: n.holdChild, orderFree: n.freeChild, orderFreeParent: n.freeParent, orderLink: n.enterLink,
 	})
 	return orders
 }

@@ -22,6 +22,7 @@ import (
 type ChildList struct {
 	Children []ChildStatus      `json:"children"`
 	Tokens   []ChildTokenStatus `json:"tokens"`
+	Former   []FormerChild      `json:"former"` // That have left.
 }
 
 // ChildStatus is about one child.
@@ -63,6 +64,7 @@ type ParentStatus struct {
 	DNSName  string       `json:"dns_name"`           // Of this division, along the tree.
 	NotAfter time.Time    `json:"not_after,omitzero"` // End of the certificate of this division's authority.
 	Held     bool         `json:"held"`               // Two show the parent's identity; nothing is taken from it.
+	Left     *time.Time   `json:"left"`               // The parent has revoked this division then; null: not that it is known here.
 	// Connected says that one of this division's nodes has a line to the parent, Here that it
 	// is this one.
 	Connected bool `json:"connected"`
@@ -83,6 +85,7 @@ func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	handle(n, mux, "POST /node/child/free", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
 		return n.orderChild(ctx, orderFree, in)
 	})
+	handle(n, mux, "POST /node/child/revoke", n.revokeHere)
 	mux.HandleFunc("GET /node/child", func(rw http.ResponseWriter, r *http.Request) {
 		out, err := n.listChildren(r.Context())
 		n.replyEnrol(rw, err, out)
@@ -135,7 +138,7 @@ func (n *Node) replyEnrol(rw http.ResponseWriter, err error, out any) {
 }
 
 func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
-	list := ChildList{Children: []ChildStatus{}, Tokens: []ChildTokenStatus{}}
+	list := ChildList{Children: []ChildStatus{}, Tokens: []ChildTokenStatus{}, Former: []FormerChild{}}
 	db := n.division()
 	if db == nil {
 		return list, errNotYet
@@ -152,6 +155,9 @@ func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
 		}
 		tokens, err := federation.ReadTokens(v)
 		if err != nil {
+			return err
+		}
+		if list.Former, err = n.readFormer(v); err != nil {
 			return err
 		}
 		for _, c := range children {
@@ -193,9 +199,17 @@ func (n *Node) parentStatus(ctx context.Context) (ParentStatus, error) {
 		if err != nil || len(chain) == 0 {
 			return errors.Join(err, errNotYet)
 		}
+		revoked, err := federation.ReadRevocations(v)
+		if err != nil {
+			return err
+		}
+		var left *time.Time
+		if r, ok := revoked[n.ref()]; ok {
+			left = &r.At
+		}
 		named, err := trust.Named(chain[0])
 		s = ParentStatus{Enrolled: true, Ref: p.Ref, Name: division.FullName(p.Ref), Since: p.Enrolled, Links: p.Links,
-			Fixed: p.Fixed, DNSName: named.DNS(), NotAfter: chain[0].NotAfter, Held: held}
+			Fixed: p.Fixed, DNSName: named.DNS(), NotAfter: chain[0].NotAfter, Held: held, Left: left}
 		return err
 	})
 	if l := n.wire(); err == nil && s.Enrolled && l != nil {

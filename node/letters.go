@@ -26,6 +26,7 @@ type letters struct {
 	authority  func() (*trust.Authority, error)
 	recipients func() ([]string, error) // Of the division's nodes.
 	entry      func(division.Ref) (federation.Entry, error)
+	left       func(division.Ref) (bool, error) // It, or one above it, has left the tree.
 }
 
 // letters are those of this node: its keys, and what its replica of the division database
@@ -36,7 +37,16 @@ func (n *Node) letters() (federation.Letters, error) {
 		authority: func() (*trust.Authority, error) {
 			return n.authority(context.Background(), replication.Local)
 		},
-		recipients: n.recipients, entry: n.entry}, err
+		recipients: n.recipients, entry: n.entry, left: n.hasLeft}, err
+}
+
+// hasLeft is whether this node's replica of the directory has that a division left.
+func (n *Node) hasLeft(of division.Ref) (left bool, err error) {
+	err = n.division().View(context.Background(), replication.Local, func(v *service.View) error {
+		left, err = federation.HasLeft(v, n.ref(), of)
+		return err
+	})
+	return left, err
 }
 
 // entry is what this node's replica of the directory has of a division.
@@ -91,8 +101,14 @@ func (l letters) Open(sealed []byte) (division.Ref, []byte, error) {
 }
 
 // known refuses an authority that is not, or no longer, the one by which the directory has the
-// division: the chain of one that was replaced is good for years.
+// division, and one that was revoked: the chain of one that was replaced is good for years.
 func (l letters) known(of division.Ref, authority *x509.Certificate) error {
+	switch left, err := l.left(of); {
+	case err != nil:
+		return err
+	case left:
+		return fmt.Errorf("%w: %s has left the tree", trust.ErrStranger, of)
+	}
 	e, err := l.entry(of)
 	if errors.Is(err, federation.ErrNoDivision) {
 		return nil // Its mails stop for that.
@@ -171,6 +187,67 @@ func (l letters) Check(e federation.Entry) error {
 		return err
 	}
 	return trust.CheckSigned(chain[0], e.Algorithm, trust.ForEntry, text, e.Signature)
+}
+
+// SignRevocation implements federation.Letters.
+func (l letters) SignRevocation(r federation.Revocation) (federation.Revocation, error) {
+	if r.Parent != l.self {
+		return r, fmt.Errorf("a revocation by %s is not for %s to sign", r.Parent, l.self)
+	}
+	authority, err := l.authority()
+	if err != nil {
+		return r, err
+	}
+	chain, err := l.authorities()
+	if err != nil {
+		return r, err
+	}
+	r.Chain = make([][]byte, len(chain))
+	for i, c := range chain {
+		r.Chain[i] = c.Raw
+	}
+	r.Algorithm = trust.Algorithm
+	text, err := revocationText(r)
+	if err != nil {
+		return r, err
+	}
+	r.Signature, err = authority.Sign(trust.ForRevocation, text)
+	return r, err
+}
+
+// CheckRevocation implements federation.Letters. The chain is judged as of the revocation,
+// which is good for longer than the certificates under it.
+func (l letters) CheckRevocation(r federation.Revocation) error {
+	own, err := l.authorities()
+	if err != nil {
+		return err
+	}
+	chain, err := trust.ParseChain(r.Chain)
+	if err != nil {
+		return err
+	}
+	at := l.now()
+	if r.At.Before(at) {
+		at = r.At
+	}
+	named, err := trust.VerifyChain(chain, own[len(own)-1], at)
+	if err != nil {
+		return err
+	}
+	if ref, err := named[0].Ref(); err != nil || ref != r.Parent {
+		return fmt.Errorf("%w: a revocation by %s has the chain of %s", trust.ErrForged, r.Parent, ref)
+	}
+	text, err := revocationText(r)
+	if err != nil {
+		return err
+	}
+	return trust.CheckSigned(chain[0], r.Algorithm, trust.ForRevocation, text, r.Signature)
+}
+
+// revocationText is what a revocation's signature is of.
+func revocationText(r federation.Revocation) ([]byte, error) {
+	r.Signature = nil
+	return json.Marshal(r)
 }
 
 // maxRecipients bounds the nodes of a division: each letter to it is sealed to all of them.

@@ -50,6 +50,7 @@ func foundOffice(t *testing.T, parent *office, ref division.Ref) *office {
 		authority:  func() (*trust.Authority, error) { return o.own, nil },
 		recipients: func() ([]string, error) { return []string{id.Recipient().String()}, nil },
 		entry:      func(division.Ref) (federation.Entry, error) { return federation.Entry{}, federation.ErrNoDivision },
+		left:       func(division.Ref) (bool, error) { return false, nil },
 	}
 	return o
 }
@@ -210,5 +211,44 @@ func TestAReplacedAuthorityWritesNoLetters(t *testing.T) {
 	far.letters.entry = func(division.Ref) (federation.Entry, error) { return federation.Entry{}, errors.New("the disk") }
 	if err := opens(anew); err == nil {
 		t.Error("a letter is opened without the directory")
+	}
+}
+
+func TestARevocationIsTheParentsToMake(t *testing.T) {
+	nation := foundOffice(t, nil, division.Nation)
+	city := foundOffice(t, nation, division.Ref{Level: division.City, Code: "511600"})
+	county := foundOffice(t, city, division.Ref{Level: division.County, Code: "511602"})
+	other := foundOffice(t, nation, division.Ref{Level: division.City, Code: "510100"})
+	made, err := city.SignRevocation(federation.Revocation{Ref: county.self, Parent: city.self, At: time.Now().UTC()})
+	check(t, err)
+	for _, reader := range []*office{nation, city, county, other} {
+		check(t, reader.CheckRevocation(made))
+	}
+	if _, err := other.SignRevocation(federation.Revocation{Ref: county.self, Parent: city.self}); err == nil {
+		t.Error("a city revokes as another")
+	}
+	for name, change := range map[string]func(r *federation.Revocation){
+		"of another division": func(r *federation.Revocation) { r.Ref = other.self },
+		"by another parent":   func(r *federation.Revocation) { r.Parent = other.self },
+		"of another time":     func(r *federation.Revocation) { r.AsOf = r.At },
+		"by another's chain":  func(r *federation.Revocation) { r.Chain = [][]byte{other.certs[0].Raw, nation.own.Certificate.Raw} },
+		"without a signature": func(r *federation.Revocation) { r.Signature = nil },
+		"as of an entry":      func(r *federation.Revocation) { r.Signature = city.entry(t).Signature },
+	} {
+		r := made
+		change(&r)
+		if err := nation.CheckRevocation(r); err == nil {
+			t.Errorf("a revocation %s is believed", name)
+		}
+	}
+
+	letter, err := county.Seal(other.entry(t), []byte("after it has left"))
+	check(t, err)
+	if _, _, err := other.Open(letter); err != nil {
+		t.Fatalf("before it has left: %v", err)
+	}
+	other.left = func(of division.Ref) (bool, error) { return of == county.self, nil }
+	if _, _, err := other.Open(letter); !errors.Is(err, trust.ErrStranger) {
+		t.Errorf("a letter of a division that has left: %v", err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 func newChild(a *app) *cobra.Command {
-	return group("child", "Enrol, list, hold and free the divisions below this one",
-		newChildToken(a), newChildAnswer(a), newChildList(a),
+	return group("child", "Enrol, list, hold, free and revoke the divisions below this one",
+		newChildToken(a), newChildAnswer(a), newChildList(a), newChildRevoke(a),
 		newChildChange(a, "hold", "Keep a child out until it is freed", `Closes the lines of a child at once and lets it in no more, until "tongban child free".
 Nothing is lost: what it has to tell waits there, what is to be told to it waits here.`),
 		newChildChange(a, "free", "Let a held child in again", `Lets a child in again. When it was held because two boxes showed its identity, or an old
@@ -64,6 +64,7 @@ func (a *app) printChildren(list node.ChildList) {
 			fmt.Fprintf(a.out, "%s is held: %s\n", c.Ref, heldReason(c.Reason, c.Ref.String()))
 		}
 	}
+	a.printFormer(list.Former)
 	if len(list.Tokens) > 0 {
 		fmt.Fprintln(a.out, "\nTokens that were not used yet:")
 		t := table{head: []string{"FOR", "NAME", "UNTIL", ""}}

@@ -66,6 +66,9 @@ func (a *app) printParent(s node.ParentStatus) {
 	}
 	fmt.Fprintf(a.out, "%s (%s), since %s\nLine to it: %s, %s\nName of this division: %s\nCertificate until: %s, renewed by itself while there is a line\n",
 		clean(s.Name), s.Ref, localTime(s.Since), clean(strings.Join(s.Links, ", ")), line, s.DNSName, localTime(s.NotAfter))
+	if s.Left != nil {
+		fmt.Fprintf(a.out, "%s: the parent revoked this division on %s; to come back, run `tongban enrol` with a new token of it\n", a.paint(red, "left"), localTime(*s.Left))
+	}
 	if s.Held {
 		fmt.Fprintf(a.out, "%s: two boxes show its identity, or an old copy of it is back; have the wrong one switched off, then run `tongban parent free`\n", a.paint(red, "held"))
 	}

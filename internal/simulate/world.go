@@ -367,6 +367,26 @@ func (l letters) Check(e federation.Entry) error {
 	return nil
 }
 
+func signRevocation(r federation.Revocation) []byte {
+	r.Signature = nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "simulated %+v", r))
+	return sum[:]
+}
+
+func (l letters) SignRevocation(r federation.Revocation) (federation.Revocation, error) {
+	r.At, r.AsOf = r.At.UTC().Round(0), r.AsOf.UTC().Round(0) // As they come over the wire.
+	r.Algorithm = "simulated"
+	r.Signature = signRevocation(r)
+	return r, nil
+}
+
+func (l letters) CheckRevocation(r federation.Revocation) error {
+	if string(r.Signature) != string(signRevocation(r)) {
+		return errors.New("simulate: a bad signature of a revocation")
+	}
+	return nil
+}
+
 func (l letters) Seal(to federation.Entry, plain []byte) ([]byte, error) {
 	return fmt.Appendf(nil, "%s\n%s\n%s", to.Ref, l.self, plain), nil
 }

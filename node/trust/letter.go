@@ -29,6 +29,8 @@ const Algorithm = "ecdsa-p256-sha256"
 const (
 	ForLetter = "tongban letter 1"
 	ForEntry  = "tongban directory entry 1"
+
+	ForRevocation = "tongban revocation 1"
 )
 
 // maxLetter bounds an opened letter, bytes.

@@ -25,6 +25,7 @@ type There struct {
 	Web       string    `json:"web,omitempty"`  // URL of the item's page there; empty: not known yet.
 	Silent    bool      `json:"silent"`         // The division has not been heard of for some time …
 	AsOf      time.Time `json:"as_of,omitzero"` // … since then; zero: never, or not known.
+	Left      bool      `json:"left"`           // It has left the tree for good: this is history.
 }
 
 // DivisionChoice is one division that the search can be narrowed to.
@@ -265,7 +266,7 @@ func (t *tree) portal(text string, fresh map[division.Ref]federation.Freshness) 
 	}
 	name, err := t.nameOf(ref)
 	age := fresh[ref]
-	return There{Name: name, Web: e.Web, Silent: !age.Known || age.Silent, AsOf: age.AsOf}, err
+	return There{Name: name, Web: e.Web, Silent: !age.Known || age.Silent || age.Left, Left: age.Left, AsOf: age.AsOf}, err
 }
 
 // itemURL is an item's page at a portal; empty when the portal's address is none that a

@@ -41,6 +41,7 @@ type Page struct {
 	PerPage    int    `json:"per_page"`
 	Query      string `json:"query,omitempty"`
 
+	Left      bool              `json:"left"`          // It has left the tree for good.
 	Cut       bool              `json:"-"`             // Silent, and it is this division itself.
 	Web       string            `json:"web,omitempty"` // Portal of a division below.
 	Asked     string            `json:"-"`             // Its reference; empty: this division.
@@ -66,7 +67,8 @@ type Child struct {
 	Silent  bool       `json:"silent"` // It, or a division below it, cannot be heard now.
 	Known   bool       `json:"known"`  // It has reported.
 
-	Cut        bool `json:"-"` // It is the one that is silent.
+	Left       bool `json:"left"` // It has left the tree for good: its figures are history.
+	Cut        bool `json:"-"`    // It is the one that is silent.
 	Unreported int  `json:"unreported"`
 }
 
@@ -184,7 +186,7 @@ func (s *statistics) readPage(q service.Querier, b branches, at division.Ref, no
 	if at == s.self {
 		p.Figures = totals[division.Ref{}] // With those that have left the tree.
 	} else {
-		p.Web, p.Asked, p.Known, p.Cut = b.places[at].Web, at.String(), fresh[at].Known, fresh[at].Silent
+		p.Web, p.Asked, p.Known, p.Left, p.Cut = b.places[at].Web, at.String(), fresh[at].Known, fresh[at].Left, fresh[at].Silent
 	}
 	p.Age = int64(now.Sub(p.AsOf) / time.Second)
 	for _, c := range b.children[at] {
@@ -200,7 +202,7 @@ func (s *statistics) readPage(q service.Querier, b branches, at division.Ref, no
 func (p Page) hasFigures() bool { return p.Figures != Figures{} }
 
 func childOf(b branches, c division.Ref, totals map[division.Ref]Figures, fresh map[division.Ref]federation.Freshness, now time.Time) Child {
-	out := Child{Named: Named{c, b.places[c].Name}, Known: fresh[c].Known, Cut: fresh[c].Silent}
+	out := Child{Named: Named{c, b.places[c].Name}, Known: fresh[c].Known, Left: fresh[c].Left, Cut: fresh[c].Silent}
 	branch := b.below(c)
 	age := ageOf(fresh, branch, division.Ref{}, now)
 	out.Silent, out.Unreported = age.silent, age.unreported
@@ -230,6 +232,7 @@ func ageOf(fresh map[division.Ref]federation.Freshness, branch []division.Ref, s
 	for _, d := range branch {
 		f := fresh[d]
 		switch {
+		case f.Left && !fresh[branch[0]].Left: // History makes nothing that goes on old.
 		case d == self:
 			out.newest = now
 		case !f.Known:
