@@ -33,6 +33,8 @@ const (
 	comeBack = 4 * time.Minute
 	// lookEvery is how often it is looked at then.
 	lookEvery = 500 * time.Millisecond
+	// tellEvery is how often it is said what has not arrived yet.
+	tellEvery = 5 * time.Second
 )
 
 // run is one run.
@@ -141,8 +143,11 @@ func (r *run) judge(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, comeBack)
 	defer cancel()
 	missing := r.arrive(waiting, want)
-	for missing != "" && pause(waiting, lookEvery) {
-		missing = r.arrive(waiting, want)
+	for told := whole; missing != "" && pause(waiting, lookEvery); missing = r.arrive(waiting, want) {
+		if time.Since(told) >= tellEvery {
+			r.o.Progress.Step("%s", missing)
+			told = time.Now()
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
