@@ -4,26 +4,27 @@ package main
 
 import "os"
 
-func main() {
-	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr,
-		newInit,
-		newRun,
-		newStatus,
-		newToken,
-		newJoin,
-		newNode, newChild, newEnrol, newParent,
-		newTenant, newDB,
-		newItems, newBasic,
-		newAccount,
-		newTOTP,
-		newInstall,
-		newDoctor,
-		newBackup,
-		newRestore,
-		newVerify,
-		newConfig,
-		newVersion,
-		newDemo,
-		newBench, newTorture,
-	))
+// verbs are the commands, in the order of the help.
+var verbs = []verb{
+	newInit,
+	newRun,
+	newStatus,
+	newToken,
+	newJoin,
+	newNode, newChild, newEnrol, newParent,
+	newTenant, newDB,
+	newItems, newBasic,
+	newAccount,
+	newTOTP,
+	newInstall,
+	newDoctor,
+	newBackup,
+	newRestore,
+	newVerify,
+	newConfig,
+	newVersion,
+	newDemo,
+	newBench, newTorture,
 }
+
+func main() { os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, verbs...)) }
