@@ -17,7 +17,8 @@ import (
 const (
 	// trustEvery is how often a division asks for its authority's certificate at least.
 	trustEvery = 24 * time.Hour
-	// trustRetry is how soon it asks again after a failure, and tells a child again.
+	// trustRetry is how soon it asks again after a failure on the same line, and tells a
+	// child again.
 	trustRetry = time.Minute
 	// trustPause gathers changes of the division database before they are looked at.
 	trustPause = time.Second
@@ -108,8 +109,8 @@ func (k *trustKeeper) step(ctx context.Context) error {
 	}
 	var err error
 	up := enrolled && k.f.o.Wire.Connected(parent.Ref)
-	if up && !k.up {
-		k.asked = time.Time{}
+	if up && !k.up { // At once, also when it was asked in vain just now: the line may be for this alone.
+		k.asked, k.tried = time.Time{}, time.Time{}
 	}
 	if k.up = up; up && time.Since(k.asked) >= trustEvery && time.Since(k.tried) >= trustRetry {
 		err = k.ask(ctx, parent.Ref)

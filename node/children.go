@@ -11,6 +11,7 @@ import (
 
 	"tongban/division"
 	"tongban/federation"
+	"tongban/federation/leaf"
 	"tongban/node/trust"
 	"tongban/replication"
 	"tongban/service"
@@ -53,26 +54,33 @@ func (s *shown) others(now map[division.Ref]string) []division.Ref {
 }
 
 // authorizeChild says which child a line belongs to whose certificate was verified. A
-// child that is held may connect: it is told why its rows are refused.
-func (n *Node) authorizeChild(s tls.ConnectionState) (division.Ref, error) {
+// child that is held may connect: it is told why its rows are refused. One whose
+// certificates have ended may ask for new ones, unless it is held.
+func (n *Node) authorizeChild(s tls.ConnectionState) (leaf.Grant, error) {
 	ref, _, err := trust.PeerDivision(s)
 	if err != nil {
-		return ref, err
+		return leaf.Grant{}, err
 	}
 	authority, err := trust.PeerAuthority(s)
 	if err != nil {
-		return ref, err
+		return leaf.Grant{}, err
+	}
+	grant := leaf.Grant{Child: ref}
+	if trust.Ended(s.PeerCertificates, n.now()) {
+		grant.Only = federation.KindTrust
 	}
 	key := authority.RawSubjectPublicKeyInfo
-	if err := n.checkChild(ref, string(key)); err != nil {
-		return ref, err
+	if err := n.checkChild(grant, string(key)); err != nil {
+		return grant, err
 	}
 	n.shown.note(ref, key)
-	return ref, n.checkChild(ref, string(key)) // Again: a change before the note was not looked for.
+	return grant, n.checkChild(grant, string(key)) // Again: a change before the note was not looked for.
 }
 
-// checkChild refuses whoever is no child, or is one by another authority.
-func (n *Node) checkChild(ref division.Ref, key string) error {
+// checkChild refuses whoever is no child, or is one by another authority; and one that is
+// held, by certificates that have ended.
+func (n *Node) checkChild(g leaf.Grant, key string) error {
+	ref := g.Child
 	var child federation.Child
 	err := n.division().View(context.Background(), replication.Local, func(v *service.View) (err error) {
 		child, err = federation.ReadChild(v, ref)
@@ -87,6 +95,9 @@ func (n *Node) checkChild(ref division.Ref, key string) error {
 	entered, err := x509.ParseCertificate(child.CA)
 	if err == nil && string(entered.RawSubjectPublicKeyInfo) != key {
 		err = fmt.Errorf("%s shows another authority than it was enrolled with", ref)
+	}
+	if err == nil && g.Only != "" && child.State != federation.Active {
+		err = fmt.Errorf("%s is %s, and its certificates have ended", ref, child.State)
 	}
 	return err
 }

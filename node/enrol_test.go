@@ -32,10 +32,11 @@ type family struct {
 	ahead          atomic.Int64 // Of the world's clock, nanoseconds.
 }
 
-func newFamily(t *testing.T) *family {
+func newFamily(t *testing.T, options ...nodetest.Option) *family {
 	f := &family{t: t}
-	clock := nodetest.Clock(f.now)
-	f.city, f.district = nodetest.Division(t, 1, clock, nodetest.Place("511600", "")), nodetest.Division(t, 1, clock)
+	options = append(options, nodetest.Clock(f.now))
+	f.district = nodetest.Division(t, 1, options...)
+	f.city = nodetest.Division(t, 1, append(options, nodetest.Place("511600", ""))...)
 	return f
 }
 

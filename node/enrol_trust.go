@@ -19,10 +19,6 @@ import (
 	"tongban/service"
 )
 
-// renewGain is how much longer a child's new certificate must last for the old one to be
-// replaced before its time: its end may be that of this division's own.
-const renewGain = 30 * 24 * time.Hour
-
 // trustee has authorities' certificates signed again over the line, which vouches for who
 // asks: the documents are those of an enrolment without proofs. It implements
 // federation.Trust.
@@ -116,7 +112,7 @@ func (s standing) replaces(der []byte, next *x509.Certificate, now time.Time) bo
 		return true
 	}
 	half := have.NotBefore.Add(have.NotAfter.Sub(have.NotBefore) / 2)
-	return now.After(half) && next.NotAfter.Sub(have.NotAfter) > renewGain
+	return now.After(half)
 }
 
 // Take implements federation.Trust.

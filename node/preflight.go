@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tongban/node/exit"
+	"tongban/node/trust"
 	"tongban/replication"
 	"tongban/tenancy"
 )
@@ -78,13 +79,15 @@ func (n *Node) checkClock() error {
 		return exit.Errorf(exit.Failed, "this box's clock says %s, but its certificate is from %s; set the clock",
 			now.UTC().Format(time.RFC3339), certificate.NotBefore.UTC().Format(time.RFC3339))
 	}
-	if now.After(certificate.NotAfter) {
-		return exit.Errorf(exit.Failed, "the certificate of this node ended on %s while it was off, and no other node believes it any more; if the clock (%s) is right, run `tongban node remove` on another box and join this one anew",
-			certificate.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
-	}
+	ended := now.After(certificate.NotAfter)
+	over := exit.Errorf(exit.Failed, "the certificate of this node ended on %s while it was off, and no other node believes it any more; if the clock (%s) is right, run `tongban node remove` on another box and join this one anew",
+		certificate.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
 	path := filepath.Join(n.cfg.Data, "db", filepath.FromSlash(string(tenancy.DivisionDatabase)), "state.db")
-	if _, err := os.Stat(path); err != nil {
-		return nil // Not there before the first start.
+	if _, err := os.Stat(path); err != nil { // Not there before the first start.
+		if ended {
+			return over
+		}
+		return nil
 	}
 	f, err := replication.OpenFile(path)
 	if errors.Is(err, replication.ErrInUse) {
@@ -95,8 +98,17 @@ func (n *Node) checkClock() error {
 		return nil
 	}
 	newest := f.Now()
+	nodes, nodesErr := tenancy.ReadNodes(f)
 	if err := f.Close(); err != nil {
 		return exit.Errorf(exit.Failed, "read the division database: %w", err)
+	}
+	if ended {
+		// A node alone needs nobody to believe it; others do for a while, see trust.Grace.
+		if nodesErr == nil && len(nodes) > 1 && now.Sub(certificate.NotAfter) > trust.Grace {
+			return over
+		}
+		n.log.Warn("the certificate of this node ended while it was off; it is renewed as soon as the division has a leader",
+			"ended", certificate.NotAfter)
 	}
 	if now.Before(newest.Add(-clockTolerance)) {
 		return exit.Errorf(exit.Failed, "this box's clock says %s, but its newest entry is from %s; set the clock and start again",

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -99,8 +100,18 @@ func (n *Node) openLines() error {
 
 func (n *Node) closeLines(context.Context) error { return n.wire().leaf.Close() }
 
-// parentLine is how the parent's nodes are reached.
-func (n *Node) parentLine(p federation.Parent) (*leaf.Parent, error) {
+// linkEnded reports whether what this node would show the parent has ended: it may then ask
+// for new certificates and for nothing else.
+func (n *Node) linkEnded(p federation.Parent) bool {
+	if len(p.Chain) == 0 {
+		return false
+	}
+	authority, err := x509.ParseCertificate(p.Chain[0])
+	return err == nil && trust.Ended([]*x509.Certificate{n.keys.TLS().Leaf, authority}, n.now())
+}
+
+// parentLine is how the parent's nodes are reached. ended: see linkEnded.
+func (n *Node) parentLine(p federation.Parent, ended bool) (*leaf.Parent, error) {
 	chain, err := trust.ParseChain(p.Chain)
 	if err != nil {
 		return nil, err
@@ -119,14 +130,19 @@ func (n *Node) parentLine(p federation.Parent) (*leaf.Parent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &leaf.Parent{Ref: p.Ref, Addresses: p.Links,
-		TLS: trust.LinkClient(n.keys.Link(n.chain), chain[1], parent, n.now)}, nil
+	line := &leaf.Parent{Ref: p.Ref, Addresses: p.Links,
+		TLS: trust.LinkClient(n.keys.Link(n.chain), chain[1], parent, n.now)}
+	if ended {
+		line.Only = federation.KindTrust
+	}
+	return line, nil
 }
 
 // followParent keeps the line to the parent as the division's records have it.
 func (n *Node) followParent(ctx context.Context) error {
 	db := n.division()
 	var last federation.Parent
+	var lastEnded bool
 	for {
 		applied := db.AppliedChanged()
 		var parent federation.Parent
@@ -135,11 +151,12 @@ func (n *Node) followParent(ctx context.Context) error {
 			parent, enrolled, err = federation.ReadParent(v)
 			return err
 		})
-		if err == nil && enrolled && !sameParent(parent, last) {
-			p, e := n.parentLine(parent)
+		ended := n.linkEnded(parent)
+		if err == nil && enrolled && (ended != lastEnded || !sameParent(parent, last)) {
+			p, e := n.parentLine(parent, ended)
 			if err = e; err == nil {
 				n.wire().leaf.SetParent(p)
-				last = parent
+				last, lastEnded = parent, ended
 			}
 		}
 		every := followParentEvery

@@ -51,7 +51,7 @@ func BenchmarkIdleLine(b *testing.B) {
 	}
 	cityCA, aCA, _ := tree(b)
 	answer := func(context.Context, division.Ref, string, []byte) ([]byte, error) { return make([]byte, 80), nil }
-	h, err := Open(Options{Self: city, Listen: "127.0.0.1:0", Server: cityCA.server(b, cityCA), Authorize: refOf, Handle: answer, Log: quiet(b)})
+	h, err := Open(Options{Self: city, Listen: "127.0.0.1:0", Server: cityCA.server(b, cityCA), Authorize: grantOf, Handle: answer, Log: quiet(b)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func BenchmarkIdleLine(b *testing.B) {
 func BenchmarkIdleChildren(b *testing.B) {
 	const children = 300
 	cityCA, _, _ := tree(b)
-	h, err := Open(Options{Self: city, Listen: "127.0.0.1:0", Server: cityCA.server(b, cityCA), Authorize: refOf, Handle: echo, Log: quiet(b)})
+	h, err := Open(Options{Self: city, Listen: "127.0.0.1:0", Server: cityCA.server(b, cityCA), Authorize: grantOf, Handle: echo, Log: quiet(b)})
 	if err != nil {
 		b.Fatal(err)
 	}

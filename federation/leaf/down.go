@@ -3,6 +3,7 @@ package leaf
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,9 @@ const (
 	maxLines = 8
 	// joinLimit is how long an authorised connection may take to become a leaf.
 	joinLimit = 30 * time.Second
+	// limitedFor is how long a line with one kind of request may last: what it is for takes
+	// seconds, and the child is to come back with all rights by itself.
+	limitedFor = 2 * time.Minute
 	// maxStrikes is how many messages of a child may be senseless or too many in a second.
 	// A child that floods has no line for the time of penalty: what it sends would fill
 	// the way that the requests of all children take.
@@ -68,12 +72,13 @@ type child struct {
 // line is one leaf connection, from a node of a child.
 type line struct {
 	peer
-	wait   *patience // Of the child.
-	cid    uint64
-	node   string
-	since  time.Time
-	joined bool // It was seen among the leaf connections.
-	kicked bool // To be dropped once it has joined.
+	wait    *patience // Of the child.
+	cid     uint64
+	node    string
+	since   time.Time
+	joined  bool // It was seen among the leaf connections.
+	kicked  bool // To be dropped once it has joined.
+	limited bool // See Grant.Only.
 
 	brought int64 // Messages, when they were counted last.
 	counted time.Time
@@ -137,7 +142,7 @@ func splitAddress(listen string) (host string, port int, err error) {
 }
 
 // check authorises a leaf connection by its certificate and gives it the rights of its
-// child, until the certificate ends.
+// grant.
 func (d *down) check(c server.ClientAuthentication) bool {
 	state := c.GetTLSConnectionState()
 	if state == nil || len(state.PeerCertificates) == 0 {
@@ -147,15 +152,18 @@ func (d *down) check(c server.ClientAuthentication) bool {
 		d.mu.Lock()
 		kicks := d.kicks
 		d.mu.Unlock()
-		ref, err := d.o.Authorize(*state)
+		grant, err := d.o.Authorize(*state)
 		if err == nil {
-			err = ref.Check()
+			err = grant.Child.Check()
 		}
-		if name := c.GetOpts().Name; err == nil && (!strings.HasPrefix(name, token(ref)+"_") || !validToken(name, maxName)) {
+		if err == nil && grant.Only != "" && !validKind(grant.Only) {
+			err = fmt.Errorf("%q is no kind of a request", grant.Only)
+		}
+		if name := c.GetOpts().Name; err == nil && (!strings.HasPrefix(name, token(grant.Child)+"_") || !validToken(name, maxName)) {
 			err = fmt.Errorf("the server's name %.50q is not of the division", name)
 		}
 		if err == nil {
-			err = d.register(c, state, ref, kicks)
+			err = d.register(c, state, grant, kicks)
 		}
 		if errors.Is(err, errAskAgain) {
 			continue
@@ -172,13 +180,13 @@ var errAskAgain = errors.New("ask again")
 
 // register enters a line. errAskAgain: a child was kicked since kicks was read, and whether
 // this one is must be asked again.
-func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionState, ref division.Ref, kicks int) error {
+func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionState, grant Grant, kicks int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.kicks != kicks {
 		return errAskAgain
 	}
-	name := token(ref)
+	ref, name := grant.Child, token(grant.Child)
 	k := d.children[name]
 	if k == nil {
 		k = &child{neighbour: newNeighbour(d.ctx, d.o, ref, d.send), token: name, wait: &patience{}}
@@ -188,15 +196,59 @@ func (d *down) register(c server.ClientAuthentication, state *tls.ConnectionStat
 		return fmt.Errorf("%s has sent too much; it may connect again in %s", ref, wait.Round(time.Second))
 	}
 	if len(k.lines) >= maxLines {
-		d.drop(k.lines[0])
+		old := k.oldest(grant.Only != "")
+		if old == nil {
+			return fmt.Errorf("%s has as many lines as it may", ref)
+		}
+		d.drop(old)
 	}
-	k.lines = append(k.lines, &line{wait: k.wait, cid: c.GetID(), node: c.GetOpts().Name, since: time.Now()})
-	c.RegisterUser(&server.User{Username: name, Account: d.e.acc, ConnectionDeadline: state.PeerCertificates[0].NotAfter,
-		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: []string{"up." + name + ".>"}},
-			Subscribe: &server.SubjectPermission{Allow: []string{"dn." + name + ".>", "dn.all.>"}},
-		}})
+	node := c.GetOpts().Name
+	k.lines = append(k.lines, &line{wait: k.wait, cid: c.GetID(), node: node, since: time.Now(), limited: grant.Only != ""})
+	until := time.Now().Add(limitedFor)
+	if grant.Only == "" {
+		until = firstEnd(state.PeerCertificates)
+	}
+	c.RegisterUser(&server.User{Username: name, Account: d.e.acc, ConnectionDeadline: until,
+		Permissions: grant.permissions(node)})
 	return nil
+}
+
+// oldest returns the line that makes room for a new one. A limited one never takes the place
+// of one that is not; nil: there is none that may go.
+func (k *child) oldest(limited bool) *line {
+	for _, l := range k.lines {
+		if l.limited {
+			return l
+		}
+	}
+	if limited {
+		return nil
+	}
+	return k.lines[0]
+}
+
+// firstEnd is when the first of the certificates ends.
+func firstEnd(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, cert := range chain {
+		if cert.NotAfter.Before(end) {
+			end = cert.NotAfter
+		}
+	}
+	return end
+}
+
+// permissions are the subjects of a child's line. With one kind alone they name the node
+// that the line is of: it hears no answer that is for another one of its division.
+func (g Grant) permissions(node string) *server.Permissions {
+	name := token(g.Child)
+	publish, subscribe := []string{"up." + name + ".>"}, []string{"dn." + name + ".>", "dn.all.>"}
+	if g.Only != "" {
+		publish = []string{"up." + name + ".rq." + g.Only, "up." + name + ".rq." + kindAlive}
+		subscribe = []string{"dn." + name + ".rp." + node + ".*"}
+	}
+	return &server.Permissions{Publish: &server.SubjectPermission{Allow: publish},
+		Subscribe: &server.SubjectPermission{Allow: subscribe}}
 }
 
 // genuine tells whether the subject is the one that the child published, which says who it
@@ -313,7 +365,7 @@ func (d *down) order(name string) []*line {
 	k.next++
 	for i := range k.lines {
 		switch l := k.lines[(k.next+i)%len(k.lines)]; {
-		case l.kicked:
+		case l.kicked, l.limited: // A limited one may claim any interest, and is told nothing.
 		case l.silent.Load():
 			silent = append(silent, l)
 		default:

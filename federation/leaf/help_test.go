@@ -126,6 +126,12 @@ func refOf(state tls.ConnectionState) (division.Ref, error) {
 	return division.ParseRef(level + "/" + code)
 }
 
+// grantOf lets in whoever has a certificate.
+func grantOf(state tls.ConnectionState) (Grant, error) {
+	ref, err := refOf(state)
+	return Grant{Child: ref}, err
+}
+
 // hub is a parent's node of a test, with its children table.
 type hub struct {
 	*Server
@@ -133,6 +139,7 @@ type hub struct {
 
 	mu     sync.Mutex
 	refuse map[division.Ref]bool
+	only   map[division.Ref]string
 }
 
 // tree makes the authorities of the city and its two counties.
@@ -158,16 +165,16 @@ func openHub(t testing.TB, ca *authority, listen string, handle handler) *hub {
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
-	h := &hub{ca: ca, refuse: map[division.Ref]bool{}}
+	h := &hub{ca: ca, refuse: map[division.Ref]bool{}, only: map[division.Ref]string{}}
 	s, err := Open(Options{Self: city, Listen: listen, Server: ca.server(t, ca), Handle: handle, Log: quiet(t), pace: quick,
-		Authorize: func(state tls.ConnectionState) (division.Ref, error) {
+		Authorize: func(state tls.ConnectionState) (Grant, error) {
 			ref, err := refOf(state)
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if err == nil && (h.refuse[ref] || ref != guangn && ref != qianfg) {
 				err = fmt.Errorf("%s is no child", ref)
 			}
-			return ref, err
+			return Grant{Child: ref, Only: h.only[ref]}, err
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +188,13 @@ func (h *hub) setRefused(ref division.Ref, refused bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.refuse[ref] = refused
+}
+
+// setOnly limits the lines that a child opens from now on; "": not at all.
+func (h *hub) setOnly(ref division.Ref, kind string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.only[ref] = kind
 }
 
 // openChild opens a child's node with a line to the parent at the addresses.

@@ -24,10 +24,10 @@ type Options struct {
 	// Server is the configuration of the listener; it must ask for a client certificate and
 	// verify it. Required with Listen.
 	Server *tls.Config
-	// Authorize says which child the peer of a verified connection is, or why it may not
-	// connect. It is called at each connect and must be quick: a local read. Required with
-	// Listen.
-	Authorize func(tls.ConnectionState) (division.Ref, error)
+	// Authorize says which child the peer of a verified connection is and what its line may
+	// carry, or why it may not connect. It is called at each connect and must be quick: a
+	// local read. Required with Listen.
+	Authorize func(tls.ConnectionState) (Grant, error)
 	// Handle answers a neighbour's request. Its context ends when the asking side gives up,
 	// when the child is kicked and when the Server closes. A *service.Error crosses to the
 	// caller with code, reason and params, any other error as opaque text. Required.
@@ -37,15 +37,25 @@ type Options struct {
 	pace pace // Tests shorten it.
 }
 
+// Grant is what the line of a child may carry.
+type Grant struct {
+	Child division.Ref
+	// Only is the one kind of request that the child may send; it is asked nothing, and the
+	// line ends after two minutes. "": all kinds, both ways, until a certificate of those
+	// that it has shown ends.
+	Only string
+}
+
 // Parent is the neighbour above.
 type Parent struct {
 	Ref       division.Ref
 	Addresses []string    // "host:port" of its nodes; tried in random order.
 	TLS       *tls.Config // Must verify that the peer is the parent. Compared by pointer: keep one.
+	Only      string      // The one kind of request that it takes from here, see Grant; "": all.
 }
 
 func (p *Parent) same(q *Parent) bool {
-	return p == q || p != nil && q != nil && p.Ref == q.Ref && p.TLS == q.TLS && slices.Equal(p.Addresses, q.Addresses)
+	return p == q || p != nil && q != nil && p.Ref == q.Ref && p.TLS == q.TLS && p.Only == q.Only && slices.Equal(p.Addresses, q.Addresses)
 }
 
 // ErrTooLarge: a request or an answer is larger than federation.MaxMessage. It is never sent.

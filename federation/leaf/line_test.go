@@ -416,8 +416,8 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 		"Options.Self":            {Handle: echo},
 		"Options.Handle":          {Self: city},
 		"needs Server":            {Self: city, Handle: echo, Listen: "127.0.0.1:0"},
-		"address already in use":  {Self: city, Handle: echo, Listen: h.Addr().String(), Server: cityCA.server(t, cityCA), Authorize: refOf},
-		"missing port in address": {Self: city, Handle: echo, Listen: "127.0.0.1", Server: cityCA.server(t, cityCA), Authorize: refOf},
+		"address already in use":  {Self: city, Handle: echo, Listen: h.Addr().String(), Server: cityCA.server(t, cityCA), Authorize: grantOf},
+		"missing port in address": {Self: city, Handle: echo, Listen: "127.0.0.1", Server: cityCA.server(t, cityCA), Authorize: grantOf},
 	} {
 		if s, err := Open(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want an error with %q", err, want)

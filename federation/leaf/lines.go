@@ -53,7 +53,7 @@ func (d *down) look(connected map[division.Ref]bool) {
 			if there && l.kicked {
 				d.drop(l)
 			}
-			if there && !l.kicked && !l.silent.Load() && d.e.acc.SubscriptionInterest("dn."+k.token+".rq."+l.node+"."+kindAlive) {
+			if there && !l.kicked && !l.limited && !l.silent.Load() && d.e.acc.SubscriptionInterest("dn."+k.token+".rq."+l.node+"."+kindAlive) {
 				connected[k.ref] = true
 			}
 			kept = append(kept, l)

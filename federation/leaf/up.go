@@ -199,7 +199,7 @@ func (u *up) send(reply replyTo, data []byte) {
 
 func (u *up) call(ctx context.Context, kind string, body []byte) ([]byte, error) {
 	s := u.current()
-	if s == nil {
+	if s == nil || u.parent.Only != "" && u.parent.Only != kind {
 		return nil, federation.ErrUnreachable
 	}
 	began := u.calls.clock()

@@ -111,7 +111,7 @@ func (s *Store) Manage(ctx context.Context, name string) error {
 		return fmt.Errorf("obtain the certificate of %s: %w", name, err)
 	}
 	pair, err := s.files.load(name)
-	if err == nil && isOverdue(pair.Leaf) {
+	if err == nil && isOverdue(pair.Leaf, s.o.Now()) {
 		if err = s.renew(ctx, name); err == nil {
 			pair, err = s.files.load(name)
 		}
@@ -130,17 +130,18 @@ func (s *Store) Manage(ctx context.Context, name string) error {
 
 // renew does what certmagic should have done long ago.
 func (s *Store) renew(ctx context.Context, name string) error {
-	if err := s.config.RenewCertSync(ctx, name, false); err != nil {
+	if err := s.config.RenewCertSync(ctx, name, true); err != nil { // By force: it may think that there is time.
 		return fmt.Errorf("renew the certificate of %s: %w", name, err)
 	}
 	_, err := s.config.CacheManagedCertificate(ctx, name)
 	return err
 }
 
-// isOverdue goes by the box's clock, as certmagic does.
-func isOverdue(c *x509.Certificate) bool {
+// isOverdue goes by the node's clock, by which its peers judge the certificate; certmagic
+// knows the box's alone.
+func isOverdue(c *x509.Certificate, now time.Time) bool {
 	last := time.Duration(float64(c.NotAfter.Sub(c.NotBefore)) * overdue)
-	return time.Until(c.NotAfter) < last
+	return c.NotAfter.Sub(now) < last
 }
 
 // dropUnusable removes files with which certmagic would never get on: key and certificate
@@ -152,7 +153,11 @@ func (s *Store) dropUnusable(ctx context.Context, name string) {
 		return
 	}
 	if err == nil {
-		err = s.o.Keys.Use(*pair, s.o.Now())
+		at := s.o.Now()
+		if at.After(pair.Leaf.NotAfter) { // Its time is over: it is shown until there is another one.
+			at = pair.Leaf.NotAfter
+		}
+		err = s.o.Keys.Use(*pair, at)
 	}
 	if err != nil {
 		s.o.Log.Warn("drop a certificate that cannot be used; another one is obtained", "name", name, "err", err)

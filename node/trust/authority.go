@@ -22,7 +22,12 @@ import (
 )
 
 const (
-	// AuthorityValid is how long a division's authority lasts.
+	// RootValid is how long a division's self-signed authority lasts. Its key is what the
+	// boxes of the division and its children trust, so that it outlives all that is signed
+	// anew; a root's 20 to 30 years are usual.
+	RootValid = 30 * 365 * 24 * time.Hour
+	// AuthorityValid is how long what a parent signs of a child's authority lasts. It is
+	// renewed in its second half.
 	AuthorityValid = 10 * 365 * 24 * time.Hour
 	// CertificateValid is how long a node's certificate lasts: a year and a month, the
 	// longest that browsers and auditors accept (CA/Browser Forum BR 6.3.2).
@@ -46,7 +51,7 @@ func NewAuthority(d Division, now time.Time) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the key of the authority: %w", err)
 	}
-	template, err := authorityTemplate(d, now)
+	template, err := authorityTemplate(d, now, RootValid)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +68,7 @@ func NewAuthority(d Division, now time.Time) (*Authority, error) {
 
 // authorityTemplate is the certificate of an authority: constrained to the division's name
 // and what is below it, and to as many authorities below as there are levels.
-func authorityTemplate(d Division, now time.Time) (*x509.Certificate, error) {
+func authorityTemplate(d Division, now time.Time, valid time.Duration) (*x509.Certificate, error) {
 	ref, err := d.Ref()
 	if err != nil {
 		return nil, fmt.Errorf("name an authority: %w", err)
@@ -77,7 +82,7 @@ func authorityTemplate(d Division, now time.Time) (*x509.Certificate, error) {
 		SerialNumber:                serial,
 		Subject:                     pkix.Name{CommonName: "tongban " + d.Level + " " + d.Code},
 		NotBefore:                   now.Add(-backdate),
-		NotAfter:                    now.Add(AuthorityValid),
+		NotAfter:                    now.Add(valid),
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid:       true,
 		IsCA:                        true,
@@ -106,7 +111,9 @@ func LoadAuthority(d Division, cert *x509.Certificate, keyPEM []byte) (*Authorit
 // KeyPEM returns the private key, for Seal alone.
 func (a *Authority) KeyPEM() ([]byte, error) { return marshalKey(a.key) }
 
-// Issue signs a certificate for the node and public key.
+// Issue signs a certificate for the node and public key. It may last longer than what the
+// parent signed of the authority: within the division the key alone counts, and across
+// divisions that is asked for as well, and renewed by itself.
 func (a *Authority) Issue(n replication.NodeID, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -118,14 +125,10 @@ func (a *Authority) Issue(n replication.NodeID, public crypto.PublicKey, now tim
 	}
 	valid := cmp.Or(a.Valid, CertificateValid)
 	begin := now.Add(-min(backdate, valid/8)) // One that lasts for seconds is not to begin in its second half.
-	end := begin.Add(valid)
-	if end.After(a.Certificate.NotAfter) {
-		end = a.Certificate.NotAfter
-	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		NotBefore:             begin,
-		NotAfter:              end,
+		NotAfter:              begin.Add(valid),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,

@@ -107,8 +107,8 @@ func (k *Keys) believed(n replication.NodeID, chain []*x509.Certificate, knows K
 		return false
 	}
 	for rest := chain[min(2, len(chain)):]; len(rest) >= 2; rest = rest[2:] {
-		over, before := rest[0], rest[1]
-		named, err := k.Division.verify(k.Authority, rest[1:2], x509.ExtKeyUsageServerAuth, now)
+		over, before := graced(rest[0], now), graced(rest[1], now)
+		named, err := k.Division.verify(k.Authority, []*x509.Certificate{before}, x509.ExtKeyUsageServerAuth, now)
 		if err != nil || named != n || !bytes.Equal(over.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo) ||
 			signedBy(before, over, now) != nil {
 			return false

@@ -81,7 +81,7 @@ func TestAHandOverIsByTheNodesOwnCertificate(t *testing.T) {
 	must(t, err)
 	forOther, err := n1.HandOver(n3.Key.Public(), time.Now())
 	must(t, err)
-	past := time.Now().Add(-trust.CertificateValid)
+	past := time.Now().Add(-trust.CertificateValid - trust.Grace)
 	gone := box(t, a, "n1", past)
 	byGone, err := gone.HandOver(key.Public(), past)
 	must(t, err)

@@ -14,7 +14,8 @@ func (a *Authority) Request() ([]byte, error) { return NewRequest(a.key) }
 
 // SignChild certifies the authority of a child that sent the request: for names below the
 // child's, and for authorities of lower levels alone. child must be what Division.Child of
-// the authority's own division returned.
+// the authority's own division returned. The certificate may last longer than that of the
+// authority itself, which its own parent renews: their line needs the keys of the two alone.
 func (a *Authority) SignChild(csr []byte, child Division, now time.Time) (*x509.Certificate, error) {
 	if !child.childOf(a.Division) {
 		return nil, fmt.Errorf("%s %s is no division below %s %s", child.Level, child.DNS(), a.Division.Level, a.Division.DNS())
@@ -23,12 +24,9 @@ func (a *Authority) SignChild(csr []byte, child Division, now time.Time) (*x509.
 	if err != nil {
 		return nil, err
 	}
-	template, err := authorityTemplate(child, now)
+	template, err := authorityTemplate(child, now, AuthorityValid)
 	if err != nil {
 		return nil, err
-	}
-	if template.NotAfter.After(a.Certificate.NotAfter) {
-		template.NotAfter = a.Certificate.NotAfter
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, public, a.key)
 	if err != nil {

@@ -18,7 +18,8 @@ type Own func() (*tls.Certificate, error)
 // LinkServer makes the TLS configuration of the port for children. A child's node shows its
 // certificate and its authority's, which must be signed by the key of authority, this
 // division's own, as one of a child. It is for the caller to ask the table of children
-// whether it is still one; see PeerDivision and PeerAuthority.
+// whether it is still one, see PeerDivision and PeerAuthority, and to let a child whose
+// certificates have [Ended] ask for new ones and do nothing else.
 func LinkServer(own Own, authority *x509.Certificate, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -33,7 +34,8 @@ func LinkServer(own Own, authority *x509.Certificate, now func() time.Time) *tls
 }
 
 // LinkClient makes the TLS configuration of a line up to a node of the parent, whose
-// authority's key parentCA has.
+// authority's key parentCA has. When parentCA ends is not asked: that is between the parent
+// and the one above it, and must not cut the line below.
 func LinkClient(own Own, parentCA *x509.Certificate, parent Division, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,
@@ -42,7 +44,9 @@ func LinkClient(own Own, parentCA *x509.Certificate, parent Division, now func()
 		InsecureSkipVerify:   true, // VerifyConnection below verifies, against the parent's authority alone.
 		Time:                 now,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			_, err := parent.verify(parentCA, s.PeerCertificates, x509.ExtKeyUsageServerAuth, now())
+			pinned := *parentCA
+			pinned.NotBefore, pinned.NotAfter = time.Time{}, now()
+			_, err := parent.verify(&pinned, s.PeerCertificates, x509.ExtKeyUsageServerAuth, pinned.NotAfter)
 			return err
 		},
 	}
@@ -73,7 +77,8 @@ func PeerAuthority(s tls.ConnectionState) (*x509.Certificate, error) {
 
 // verifyChild checks what a child's node shows. Its authority may have a name from before
 // its parent was enrolled itself: the parent's key vouches for it, and with a new name the
-// child could not be reached to be told.
+// child could not be reached to be told. Each of the two certificates may have ended within
+// [Grace]; see Ended.
 func verifyChild(authority *x509.Certificate, chain []*x509.Certificate, now time.Time) error {
 	if len(chain) < 2 {
 		return fmt.Errorf("%w: it shows no authority of a child", ErrStranger)
@@ -82,7 +87,7 @@ func verifyChild(authority *x509.Certificate, chain []*x509.Certificate, now tim
 	if err != nil {
 		return err
 	}
-	ca := chain[1]
+	ca := graced(chain[1], now)
 	child, err := authorityOf(ca)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStranger, err)
@@ -95,7 +100,7 @@ func verifyChild(authority *x509.Certificate, chain []*x509.Certificate, now tim
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	if _, err := chain[0].Verify(x509.VerifyOptions{
+	if _, err := graced(chain[0], now).Verify(x509.VerifyOptions{
 		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrStranger, err)

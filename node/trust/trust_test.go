@@ -168,7 +168,7 @@ func TestTheNodePortRefusesStrangers(t *testing.T) {
 		"another division's":        {dial(box(t, neighbour, "n2", time.Now())), trust.ErrStranger},
 		"another level's":           {dial(box(t, city, "n2", time.Now())), trust.ErrStranger},
 		"removed node":              {dial(box(t, a, "n9", time.Now())), trust.ErrUnknownNode},
-		"expired":                   {dial(box(t, a, "n2", time.Now().Add(-trust.CertificateValid-time.Hour))), trust.ErrStranger},
+		"expired":                   {dial(box(t, a, "n2", time.Now().Add(-trust.CertificateValid-trust.Grace-time.Hour))), trust.ErrStranger},
 		"not yet valid":             {dial(box(t, a, "n2", time.Now().Add(24*time.Hour))), trust.ErrStranger},
 		"no protocol":               {func() *tls.Config { c := dial(box(t, a, "n2", time.Now())); c.NextProtos = nil; return c }(), trust.ErrNoProtocol},
 		"foreign protocol": {client: func() *tls.Config {
