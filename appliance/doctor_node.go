@@ -88,8 +88,11 @@ func (p *patient) checkCertificate(context.Context) Check {
 	switch {
 	case now.Before(certificate.NotBefore):
 		return found(Bad, "timedatectl set-ntp true", "the certificate begins on %s, which is in the future; the clock is wrong", certificate.NotBefore.Format(time.DateOnly))
+	case now.After(end) && now.Sub(end) <= trust.Grace:
+		return found(Warn, p.start(), "the certificate of this node ended on %s, while the node was off; it is renewed as soon as the node runs and reaches the division's leader, at the latest on %s",
+			end.Format(time.DateOnly), end.Add(trust.Grace).Format(time.DateOnly))
 	case now.After(end):
-		return found(Bad, rejoin, "the certificate of this node ended on %s, before the node could renew it; no other node talks to it", end.Format(time.DateOnly))
+		return found(Bad, rejoin, "the certificate of this node ended on %s, before the node could renew it; no other node talks to it (the only box of a division renews it at its start)", end.Format(time.DateOnly))
 	case now.Add(soonCertificate).After(end):
 		return found(Warn, p.start(), "the certificate of this node ends in %d days; a node that runs and reaches the division's leader renews it by itself", int(end.Sub(now).Hours()/24))
 	}

@@ -12,6 +12,7 @@ import (
 	"tongban/node"
 	"tongban/node/client"
 	"tongban/node/enrol"
+	"tongban/node/trust"
 )
 
 // Tree is what a running node says about the divisions above and below its own.
@@ -51,16 +52,23 @@ func (p *patient) checkParent(context.Context) Check {
 		}
 	}
 	at := fmt.Sprintf("%s (%s) at %s", s.Name, s.Ref, strings.Join(s.Links, ", "))
+	ended := p.o.Now().Sub(s.NotAfter)
 	switch {
 	case s.Held:
 		return found(Bad, "tongban parent free   # when the wrong box is switched off",
 			"two boxes show the identity of %s, or an old copy of it is back: nothing is taken from it", at)
+	case ended > trust.Grace:
+		return found(Bad, "tongban enrol -   # with a new token of the parent",
+			"what %s certified of this division ended on %s, too long ago to be renewed over the line: figures and mails wait here", at, s.NotAfter.Format(time.DateOnly))
+	case ended > 0:
+		return found(Warn, fix, "what %s certified of this division ended on %s; it is renewed as soon as there is a line, until %s: figures and mails wait here",
+			at, s.NotAfter.Format(time.DateOnly), s.NotAfter.Add(trust.Grace).Format(time.DateOnly))
 	case !s.Connected:
 		return found(Warn, fix, "no box of this division has a line to %s: figures and mails wait here", at)
 	case !s.Here:
 		return found(Warn, fix, "this box has no line to %s; another one of this division has, and sends for it", at)
 	case p.o.Now().Add(soonAuthority).After(s.NotAfter):
-		return found(Warn, "tongban parent show", "what %s certified of this division ends on %s; it is signed anew over the line once the authority above has a successor",
+		return found(Warn, "tongban parent show", "what %s certified of this division ends on %s, and should have been signed anew over the line years before: look at the logs of both",
 			at, s.NotAfter.Format(time.DateOnly))
 	}
 	return fine("there is a line to %s", at)

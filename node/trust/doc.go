@@ -29,4 +29,11 @@
 // parent's key and the table of children ([LinkServer], [LinkClient]); what comes from
 // further away by the whole chain up to the anchor, the division without a parent
 // ([VerifyChain]).
+//
+// # When certificates have ended
+//
+// A line needs certificates and renewing them needs a line. So for the time of [Grace] one
+// that has ended lets a child ask its parent for new ones and do nothing else ([Ended]), and
+// lets a node that is in the ledger reach the others of its division. Across divisions,
+// where letters are checked, what has ended counts for nothing.
 package trust
