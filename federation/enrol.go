@@ -30,6 +30,11 @@ type Token struct {
 	Spent   time.Time // Zero: it can still be used.
 	Request []byte    // What spent it, as SpendToken was told.
 	Answer  []byte    // What that was answered.
+
+	Asked    time.Time // Somebody came with it and waits for approval; zero: nobody.
+	Asker    []byte    // Who, as AskToken was told.
+	Print    string    // Fingerprint of his key, hexadecimal, for people to compare.
+	Approved time.Time // He may use it; zero: not yet.
 }
 
 // State is where a child stands.
@@ -85,7 +90,7 @@ func MintToken(tx *service.Tx, tokens ...Token) error {
 	return nil
 }
 
-const tokenColumns = `id, ref, secret, renew, created, expires, spent, request, answer`
+const tokenColumns = `id, ref, secret, renew, created, expires, spent, request, answer, asked, asker, print, approved`
 
 // ReadToken returns a token, used or not, or ErrTokenUnknown.
 func ReadToken(q service.Querier, id string) (Token, error) {
@@ -98,7 +103,11 @@ func ReadToken(q service.Querier, id string) (Token, error) {
 
 // ReadTokens returns the tokens that can still be used, the one that expires first first.
 func ReadTokens(q service.Querier) ([]Token, error) {
-	rows, err := q.Query(`SELECT `+tokenColumns+` FROM federation_token WHERE spent IS NULL AND expires > ? ORDER BY expires, id`, q.Now())
+	return readTokens(q, `spent IS NULL AND expires > ? ORDER BY expires, id`, q.Now())
+}
+
+func readTokens(q service.Querier, where string, args ...any) ([]Token, error) {
+	rows, err := q.Query(`SELECT `+tokenColumns+` FROM federation_token WHERE `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,13 +128,16 @@ type scanner interface{ Scan(dest ...any) error }
 func scanToken(row scanner) (Token, error) {
 	var t Token
 	var ref string
-	var spent *time.Time
-	err := row.Scan(&t.ID, &ref, &t.Secret, &t.Replace, &t.Created, &t.Expires, &spent, &t.Request, &t.Answer)
+	var spent, asked, approved *time.Time
+	err := row.Scan(&t.ID, &ref, &t.Secret, &t.Replace, &t.Created, &t.Expires, &spent, &t.Request, &t.Answer,
+		&asked, &t.Asker, &t.Print, &approved)
 	if err != nil {
 		return t, err
 	}
-	if spent != nil {
-		t.Spent = *spent
+	for to, from := range map[*time.Time]*time.Time{&t.Spent: spent, &t.Asked: asked, &t.Approved: approved} {
+		if from != nil {
+			*to = *from
+		}
 	}
 	t.Ref, err = division.ParseRef(ref)
 	return t, err

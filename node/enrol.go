@@ -26,6 +26,8 @@ const (
 	orderEnrol      = "enrol"       // A division wants to become a child.
 	orderParent     = "parent"      // This division was enrolled.
 	orderAsked      = "asked"       // It asks to be, by a file.
+	orderApproval   = "approve"     // Who waits to be a child is approved, or refused.
+	orderPolicy     = "policy"      // Whether children are approved.
 	orderHold       = "hold-child"  // A child is not let in for now.
 	orderFree       = "free-child"  // It is let in again.
 	orderFreeParent = "free-parent" // The parent is believed again.
@@ -36,6 +38,7 @@ const (
 func (n *Node) withEnrolment(orders map[string]order) map[string]order {
 	maps.Copy(orders, map[string]order{
 		orderChildToken: n.enterChildToken, orderEnrol: n.enrolChild, orderParent: n.enterParent, orderAsked: n.enterAsked,
+		orderApproval: n.enterApproval, orderPolicy: n.enterChildPolicy,
 		orderRevoke: n.revokeChild, orderHold: n.holdChild, orderFree: n.freeChild, orderFreeParent: n.freeParent, orderLink: n.enterLink,
 	})
 	return orders

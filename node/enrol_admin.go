@@ -18,11 +18,14 @@ import (
 	"tongban/service"
 )
 
-// ChildList is the children and the tokens that can be used: GET /node/child.
+// ChildList is the children, who waits to be one, and the tokens that were not used: GET
+// /node/child.
 type ChildList struct {
-	Children []ChildStatus      `json:"children"`
-	Tokens   []ChildTokenStatus `json:"tokens"`
-	Former   []FormerChild      `json:"former"` // That have left.
+	Children []ChildStatus       `json:"children"`
+	Waiting  []ChildWaiting      `json:"waiting"`
+	Tokens   []ChildTokenStatus  `json:"tokens"`
+	Former   []FormerChild       `json:"former"`   // That have left.
+	Approval federation.Approval `json:"approval"` // The policy.
 }
 
 // ChildStatus is about one child.
@@ -79,6 +82,13 @@ func (n *Node) enrolAdmin(mux *http.ServeMux) {
 	handle(n, mux, "POST /node/enrol/request", n.enrolRequest)
 	handle(n, mux, "POST /node/enrol/reply", n.enrolReply)
 	handle(n, mux, "POST /node/child/answer", n.answerChild)
+	handle(n, mux, "POST /node/child/approve", func(ctx context.Context, in ChildApproval) (ChildApproved, error) {
+		return n.judgeChildren(ctx, in, false)
+	})
+	handle(n, mux, "POST /node/child/refuse", func(ctx context.Context, in ChildApproval) (ChildApproved, error) {
+		return n.judgeChildren(ctx, in, true)
+	})
+	handle(n, mux, "POST /node/child/policy", n.setChildPolicy)
 	handle(n, mux, "POST /node/child/hold", func(ctx context.Context, in ChildRequest) (ChildStatus, error) {
 		return n.orderChild(ctx, orderHold, in)
 	})
@@ -126,6 +136,8 @@ func (n *Node) replyEnrol(rw http.ResponseWriter, err error, out any) {
 		problem(rw, http.StatusServiceUnavailable, "starting", "the node is still starting; try again in a moment")
 	case errors.As(err, &refusal) && refusal.Reason == enrol.NoChild:
 		problem(rw, http.StatusNotFound, string(refusal.Reason), refusal.Error())
+	case errors.As(err, &refusal) && refusal.Reason == enrol.Waiting:
+		problem(rw, http.StatusServiceUnavailable, string(refusal.Reason), refusal.Error())
 	case errors.As(err, &refusal):
 		n.reply(rw, refusal, out)
 	case errors.As(err, &coded) && coded.Code == exit.Usage:
@@ -138,7 +150,7 @@ func (n *Node) replyEnrol(rw http.ResponseWriter, err error, out any) {
 }
 
 func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
-	list := ChildList{Children: []ChildStatus{}, Tokens: []ChildTokenStatus{}, Former: []FormerChild{}}
+	list := ChildList{Children: []ChildStatus{}, Waiting: []ChildWaiting{}, Tokens: []ChildTokenStatus{}, Former: []FormerChild{}}
 	db := n.division()
 	if db == nil {
 		return list, errNotYet
@@ -163,8 +175,18 @@ func (n *Node) listChildren(ctx context.Context) (ChildList, error) {
 		for _, c := range children {
 			list.Children = append(list.Children, childStatus(c, fresh[c.Ref], now))
 		}
+		wait, err := federation.ReadWaiting(v)
+		if err != nil {
+			return err
+		}
+		for _, t := range wait {
+			list.Waiting = append(list.Waiting, waiting(t))
+		}
+		if list.Approval, err = federation.ReadApproval(v); err != nil {
+			return err
+		}
 		for _, t := range tokens {
-			if now.Before(t.Expires) {
+			if now.Before(t.Expires) && !t.Waits() {
 				list.Tokens = append(list.Tokens, ChildTokenStatus{ID: t.ID, Ref: t.Ref, Name: division.FullName(t.Ref),
 					Created: t.Created, Expires: t.Expires, Replace: t.Replace})
 			}

@@ -31,7 +31,9 @@ type EnrolReply struct {
 	Name   string       `json:"name"` // Of the parent, for people.
 	Links  []string     `json:"links"`
 	Again  bool         `json:"again"` // It was enrolled there before.
-	DryRun bool         `json:"dry_run"`
+	// Waits says, of a dry run, that an administrator of the parent has to approve.
+	Waits  bool `json:"waits"`
+	DryRun bool `json:"dry_run"`
 }
 
 // enrolHere makes this division a child of the token's parent. It may be repeated with the
@@ -49,7 +51,7 @@ func (n *Node) enrolHere(ctx context.Context, in EnrolRequest) (EnrolReply, erro
 	defer cancel()
 	document, err := enrol.Ask(asking, token, request, n.now)
 	if err != nil {
-		return EnrolReply{}, err
+		return EnrolReply{}, n.explainWaiting(err, s)
 	}
 	return n.takeAnswer(ctx, s, token, document, in)
 }
@@ -106,7 +108,7 @@ func (n *Node) takeAnswer(ctx context.Context, s standing, t enrol.Token, docume
 		parent.Links, parent.Fixed = in.Links, true
 	}
 	out := EnrolReply{Child: n.ref(), Parent: parent.Ref, Name: answer.Name, Links: parent.Links,
-		Again: !s.parent.Ref.IsZero(), DryRun: in.DryRun}
+		Again: !s.parent.Ref.IsZero(), Waits: answer.Waits, DryRun: in.DryRun}
 	if in.DryRun {
 		return out, nil
 	}

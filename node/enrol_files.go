@@ -19,6 +19,7 @@ type EnrolFile struct {
 	File    enrol.File `json:"file"`
 	Name    string     `json:"name"`    // Of the parent, for people.
 	Expires time.Time  `json:"expires"` // Until then the parent must have answered.
+	Key     string     `json:"key"`     // Fingerprint of this division's key, to compare when the parent approves.
 	DryRun  bool       `json:"dry_run"`
 }
 
@@ -43,6 +44,7 @@ type ChildAnswerReply struct {
 	Child  division.Ref `json:"child"`
 	Name   string       `json:"name"`  // Of the child, for people.
 	Again  bool         `json:"again"` // The request was answered before, with the same.
+	Waits  bool         `json:"waits"` // Only tried: it has to be approved first.
 	DryRun bool         `json:"dry_run"`
 	// LocalLinks says that no other box reaches the ports for links of this division.
 	LocalLinks bool `json:"local_links"`
@@ -55,7 +57,7 @@ func (n *Node) enrolRequest(ctx context.Context, in EnrolRequest) (EnrolFile, er
 	if err != nil {
 		return EnrolFile{}, err
 	}
-	out := EnrolFile{Name: division.FullName(token.Parent), Expires: token.Expires, DryRun: in.DryRun,
+	out := EnrolFile{Name: division.FullName(token.Parent), Expires: token.Expires, Key: enrol.Print(s.ownPrint()), DryRun: in.DryRun,
 		File: enrol.File{Kind: enrol.RequestFile, Child: n.ref(), Parent: token.Parent}}
 	if in.DryRun {
 		return out, nil
@@ -121,7 +123,7 @@ func (n *Node) answerChild(ctx context.Context, in ChildAnswerRequest) (ChildAns
 	if err := n.command(ctx, orderEnrol, enrolOrder{Request: in.File.Document, DryRun: in.DryRun}, &done); err != nil {
 		return ChildAnswerReply{}, err
 	}
-	out := ChildAnswerReply{Child: done.Child, Name: division.FullName(done.Child), Again: done.Again, DryRun: in.DryRun,
+	out := ChildAnswerReply{Child: done.Child, Name: division.FullName(done.Child), Again: done.Again, Waits: done.Waits, DryRun: in.DryRun,
 		File: enrol.File{Kind: enrol.ReplyFile, Child: done.Child, Parent: n.ref()}}
 	if !in.DryRun {
 		out.File.Document = done.Answer

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type enrolDone struct {
 	Answer enrol.Document `json:"answer"`
 	Child  division.Ref   `json:"child"`
 	Again  bool           `json:"again"` // This request was answered before, with the same answer.
+	Waits  bool           `json:"waits"` // Only tried: it will have to be approved.
 }
 
 // enrolChild carries out orderEnrol: in one transaction it spends the token, and enters the
@@ -103,13 +105,23 @@ func (n *Node) tryEnrolChild(ctx context.Context, o enrolOrder) (enrolDone, erro
 	}
 	done := enrolDone{Answer: e.answer, Child: r.Child}
 	if r.Try || o.DryRun {
-		return done, n.division().View(ctx, replication.Leader, func(v *service.View) error { _, err := e.check(v, n); return err })
+		err := n.division().View(ctx, replication.Leader, func(v *service.View) error { _, err := e.check(v, n); return err })
+		if err != nil {
+			return done, err
+		}
+		e.body.Waits = e.waits
+		done.Waits = e.waits
+		done.Answer, err = enrol.Prove(enrol.ForAnswer, token.ID, token.Secret, e.body)
+		return done, err
 	}
 	err = n.division().Update(ctx, func(tx *service.Tx) error { return e.enter(tx, n) })
 	if err != nil {
 		return enrolDone{}, enrolRefusal(err, token)
 	}
-	if !e.again {
+	switch {
+	case e.waits:
+		return done, enrol.Refuse(enrol.Waiting, called(r.Child), enrol.Print(e.print))
+	case !e.again:
 		n.log.Info("a division enrolled", "child", r.Child.String())
 	}
 	done.Answer, done.Again = e.answer, e.again
@@ -123,8 +135,11 @@ type enrolment struct {
 	key     *ecdsa.PublicKey
 	child   federation.Child
 	request []byte // What the token is spent on: by whom, with which key.
+	print   string // Fingerprint of the key.
+	body    enrol.Answer
 	answer  enrol.Document
 	again   bool // It was answered before.
+	waits   bool // It has to be approved first.
 }
 
 func (n *Node) prepareChild(s standing, t federation.Token, r enrol.Request, key *ecdsa.PublicKey) (*enrolment, error) {
@@ -133,18 +148,24 @@ func (n *Node) prepareChild(s standing, t federation.Token, r enrol.Request, key
 		return nil, enrol.Refuse(enrol.Malformed)
 	}
 	sum := sha256.Sum256(append([]byte(r.Child.String()+"\x00"), der...))
-	e := &enrolment{s: s, token: t, key: key, request: sum[:]}
+	e := &enrolment{s: s, token: t, key: key, request: sum[:], print: printOf(der)}
 	cert, err := s.certify(r.CSR, r.Child, n.now())
 	if err != nil {
 		return nil, err
 	}
 	e.child = federation.Child{Ref: r.Child, Name: s.nameOf(r.Child).DNS(), CA: cert.Raw}
-	body := enrol.Answer{Child: r.Child, Parent: n.ref(), Name: n.site.Full, Links: s.links}
+	e.body = enrol.Answer{Child: r.Child, Parent: n.ref(), Name: n.site.Full, Links: s.links}
 	if !r.Try {
-		body.Chain = append([][]byte{cert.Raw}, s.chain...)
+		e.body.Chain = append([][]byte{cert.Raw}, s.chain...)
 	}
-	e.answer, err = enrol.Prove(enrol.ForAnswer, t.ID, t.Secret, body)
+	e.answer, err = enrol.Prove(enrol.ForAnswer, t.ID, t.Secret, e.body)
 	return e, err
+}
+
+// printOf is the fingerprint of a public key, PKIX DER, hexadecimal.
+func printOf(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
 }
 
 // nameOf is a child as this division's certificates name it.
@@ -160,9 +181,10 @@ func (s standing) certify(csr []byte, child division.Ref, now time.Time) (*x509.
 	return cert, nil
 }
 
-// check decides whether the token can be used for this; before: it was, for the same, and
-// this is what was answered.
+// check decides whether the token can be used for this, and whether it has to be approved
+// first; before: it was used, for the same, and this is what was answered.
 func (e *enrolment) check(q service.Querier, n *Node) (before []byte, err error) {
+	e.waits = false
 	t, err := federation.ReadToken(q, e.token.ID)
 	if err != nil {
 		return nil, err
@@ -170,6 +192,14 @@ func (e *enrolment) check(q service.Querier, n *Node) (before []byte, err error)
 	err = t.Check(q.Now())
 	if errors.Is(err, federation.ErrTokenSpent) && bytes.Equal(t.Request, e.request) {
 		return t.Answer, nil
+	}
+	if err == nil || errors.Is(err, federation.ErrTokenExpired) {
+		if !t.Asked.IsZero() && !bytes.Equal(t.Asker, e.request) {
+			return nil, enrol.Refuse(enrol.OtherAsks)
+		}
+		if e.waits = t.Waits(); e.waits {
+			return nil, nil
+		}
 	}
 	if err != nil {
 		return nil, enrolRefusal(err, t)
@@ -179,14 +209,16 @@ func (e *enrolment) check(q service.Querier, n *Node) (before []byte, err error)
 	}
 	have, err := federation.ReadChild(q, e.child.Ref)
 	switch {
-	case errors.Is(err, federation.ErrNoChild):
-		return nil, nil
-	case err != nil:
+	case err != nil && !errors.Is(err, federation.ErrNoChild):
 		return nil, err
-	case !t.Replace && !isOfKey(have.CA, e.key):
+	case err == nil && isOfKey(have.CA, e.key):
+		return nil, nil // It was let in before.
+	case err == nil && !t.Replace:
 		return nil, enrol.Refuse(enrol.OtherKey, called(e.child.Ref))
 	}
-	return nil, nil
+	policy, err := federation.ReadApproval(q)
+	e.waits = policy == federation.ByAdmin && t.Approved.IsZero()
+	return nil, err
 }
 
 func (e *enrolment) enter(tx *service.Tx, n *Node) error {
@@ -196,6 +228,9 @@ func (e *enrolment) enter(tx *service.Tx, n *Node) error {
 	}
 	if e.again = before != nil; e.again {
 		return json.Unmarshal(before, &e.answer)
+	}
+	if e.waits {
+		return e.wait(tx, n)
 	}
 	if moved, err := e.s.moved(tx); err != nil || moved {
 		return errors.Join(err, errMoved)
@@ -212,6 +247,19 @@ func (e *enrolment) enter(tx *service.Tx, n *Node) error {
 	}
 	return tx.Record(service.Event{What: "federation.child_enrolled", Subject: e.child.Ref.String(), Who: n.system(),
 		Detail: map[string]string{"token": e.token.ID, "name": e.child.Name}})
+}
+
+// wait notes that the child waits for approval, once.
+func (e *enrolment) wait(tx *service.Tx, n *Node) error {
+	t, err := federation.ReadToken(tx, e.token.ID)
+	if err != nil || t.Waits() {
+		return err
+	}
+	if err := federation.AskToken(tx, e.token.ID, e.request, e.print); err != nil {
+		return err
+	}
+	return tx.Record(service.Event{What: "federation.child_asked", Subject: e.child.Ref.String(), Who: n.system(),
+		Detail: map[string]string{"token": e.token.ID, "key": e.print}})
 }
 
 // isOfKey reports whether a certificate, DER, is of the public key.

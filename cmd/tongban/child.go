@@ -13,8 +13,9 @@ import (
 )
 
 func newChild(a *app) *cobra.Command {
-	return group("child", "Enrol, list, hold, free and revoke the divisions below this one",
+	return group("child", "Enrol, approve, list, hold, free and revoke the divisions below this one",
 		newChildToken(a), newChildAnswer(a), newChildList(a), newChildRevoke(a),
+		newChildApprove(a), newChildRefuse(a), newChildPolicy(a),
 		newChildChange(a, "hold", "Keep a child out until it is freed", `Closes the lines of a child at once and lets it in no more, until "tongban child free".
 Nothing is lost: what it has to tell waits there, what is to be told to it waits here.`),
 		newChildChange(a, "free", "Let a held child in again", `Lets a child in again. When it was held because two boxes showed its identity, or an old
@@ -24,7 +25,7 @@ copy of it was back, first switch the wrong one off: the one that comes next is 
 func newChildList(a *app) *cobra.Command {
 	return a.addJSON(a.addDir(&cobra.Command{
 		Use:   "list",
-		Short: "List the children, and the tokens that were not used yet",
+		Short: "List the children, who waits to be one, and the tokens that were not used yet",
 		Long: `Lists the divisions that are enrolled here. AS OF is the time that a child's figures are
 of: until then, all that it had to tell has arrived.`,
 		Example: "  tongban child list --json",
@@ -46,9 +47,9 @@ of: until then, all that it had to tell has arrived.`,
 }
 
 func (a *app) printChildren(list node.ChildList) {
-	if len(list.Children) == 0 {
+	if len(list.Children) == 0 && len(list.Waiting) == 0 {
 		fmt.Fprintln(a.out, "No division is enrolled here. To enrol one, make a token for it:  tongban child token --code CODE")
-	} else {
+	} else if len(list.Children) > 0 {
 		t := table{head: []string{"CHILD", "NAME", "STATE", "SINCE", "AS OF", "AGE"}}
 		for _, c := range list.Children {
 			asOf, age := "never", "-"
@@ -65,6 +66,7 @@ func (a *app) printChildren(list node.ChildList) {
 		}
 	}
 	a.printFormer(list.Former)
+	a.printWaiting(list.Waiting)
 	if len(list.Tokens) > 0 {
 		fmt.Fprintln(a.out, "\nTokens that were not used yet:")
 		t := table{head: []string{"FOR", "NAME", "UNTIL", ""}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,7 @@ import (
 func newEnrol(a *app) *cobra.Command {
 	var in node.EnrolRequest
 	var requestFile, replyFile string
+	var patience time.Duration
 	cmd := &cobra.Command{
 		Use:   "enrol TOKEN",
 		Short: "Make this division a child of another",
@@ -26,6 +28,9 @@ func newEnrol(a *app) *cobra.Command {
 division's authority and to be its parent. Run it on any running node of this division.
 TOKEN "-" is read from standard input, so that it does not appear in the list of
 processes. After a failure the same token can be tried again.
+
+Where the parent approves each division, the command shows the key of this one, by which
+it is known there, and waits. It may be ended, and repeated later with the same token.
 
 Where there is no line yet, two files do the same: --request-file writes what is asked,
 "tongban child answer" at the parent writes the reply, and --reply-file here takes it,
@@ -67,22 +72,46 @@ without the token.`,
 			case requestFile != "":
 				return a.enrolRequestFile(cmd.Context(), in, requestFile)
 			}
-			return a.enrolByLine(cmd.Context(), in)
+			return a.enrolByLine(cmd.Context(), in, patience)
 		},
 	}
 	cmd.Flags().StringSliceVar(&in.Links, "parent", nil, "host:port at which the parent's port for links is reached from here, if not at the address that it tells; may be repeated")
 	cmd.Flags().StringVar(&requestFile, "request-file", "", "without a line: write what is asked to this file, which must not exist")
 	cmd.Flags().StringVar(&replyFile, "reply-file", "", "without a line: take the parent's reply from this file")
+	cmd.Flags().DurationVar(&patience, "wait", 24*time.Hour, "how long to wait for an administrator of the parent, where one has to approve")
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "check everything, also with the parent, and change nothing")
 	return a.addJSON(a.addDir(cmd))
 }
 
-// enrolByLine has the node ask the parent.
-func (a *app) enrolByLine(ctx context.Context, in node.EnrolRequest) error {
+const (
+	// askAgain is the pause before a parent that has to approve is asked again the first time;
+	// it doubles up to askAgainMax.
+	askAgain    = 2 * time.Second
+	askAgainMax = time.Minute
+)
+
+// enrolByLine has the node ask the parent, and goes on asking while that has to approve.
+func (a *app) enrolByLine(ctx context.Context, in node.EnrolRequest, patience time.Duration) error {
 	return a.with(func(c *client.Client) error {
 		var reply node.EnrolReply
-		if err := c.Post(ctx, "/node/enrol", in, &reply); err != nil {
-			return err
+		until := time.Now().Add(patience)
+		for pause := askAgain; ; pause = min(2*pause, askAgainMax) {
+			err := c.Post(ctx, "/node/enrol", in, &reply)
+			if err == nil {
+				break
+			}
+			var p *client.Problem
+			if !errors.As(err, &p) || p.Reason != string(enrol.Waiting) || time.Now().Add(pause).After(until) {
+				return err
+			}
+			if pause == askAgain {
+				fmt.Fprintf(a.err, "%s.\nThis command goes on by itself once that is done, until %s; it may be ended and repeated.\n", clean(p.Detail), localTime(until))
+			}
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(pause):
+			}
 		}
 		if a.asJSON {
 			return a.printJSON(reply)
@@ -119,6 +148,9 @@ func (a *app) printEnrolled(reply node.EnrolReply) {
 	}
 	fmt.Fprintf(a.out, "This division (%s) %s at %s (%s).\nLine to it: %s\n", reply.Child, verb,
 		clean(reply.Name), reply.Parent, clean(strings.Join(reply.Links, ", ")))
+	if reply.Waits {
+		fmt.Fprintln(a.out, "An administrator of the parent has to approve it.")
+	}
 	if !reply.DryRun && enrol.OnlyHere(reply.Links) {
 		fmt.Fprintf(a.err, "\nThat address is of this machine alone. If the parent is on other boxes, set link.listen there and enrol again,\nor say its address with --parent.\n")
 	}

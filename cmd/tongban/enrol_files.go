@@ -69,8 +69,8 @@ func (a *app) enrolRequestFile(ctx context.Context, in node.EnrolRequest, name s
 		fmt.Fprintf(a.out, "This division (%s) can ask %s (%s) by a file.\n", reply.File.Child, clean(reply.Name), reply.File.Parent)
 		return nil
 	}
-	fmt.Fprintf(a.out, "%s asks %s (%s) to enrol this division. It has no secret. Carry it there, and have it answered until %s:\n    tongban child answer FILE --reply-file REPLY\nThen carry the reply back:\n    tongban enrol --reply-file REPLY\n",
-		name, clean(reply.Name), reply.File.Parent, localTime(reply.Expires))
+	fmt.Fprintf(a.out, "%s asks %s (%s) to enrol this division. It has no secret. Carry it there, and have it answered until %s:\n    tongban child answer FILE --reply-file REPLY\nThen carry the reply back:\n    tongban enrol --reply-file REPLY\nWho has to approve it there compares the key of this division: %s\n",
+		name, clean(reply.Name), reply.File.Parent, localTime(reply.Expires), clean(reply.Key))
 	return nil
 }
 
@@ -136,6 +136,8 @@ answered again. Neither file has a secret; the token's secret proves both.`,
 
 func (a *app) printChildAnswer(reply node.ChildAnswerReply, to string) {
 	switch {
+	case reply.DryRun && reply.Waits:
+		fmt.Fprintf(a.out, "%s (%s) can be enrolled, once it was approved.\n", clean(reply.Name), reply.Child)
 	case reply.DryRun:
 		fmt.Fprintf(a.out, "%s (%s) can be enrolled.\n", clean(reply.Name), reply.Child)
 	case reply.Again:

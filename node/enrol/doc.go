@@ -4,8 +4,8 @@
 // Request and answer are documents that stand alone: each is proved by the token's secret
 // (HMAC), which itself never crosses, so that it does not matter how they travel. Over the
 // line they use the node port's enrolment protocol ("tongban-enrol/1"): one request and one
-// answer, after the parent's node has shown the authority that the token pins.  Where there is no line a
-// [File] carries each.
+// answer, after the parent's node has shown the authority that the token pins. Where there
+// is no line, a [File] carries each.
 //
 // # Not here
 //

@@ -59,6 +59,8 @@ type Answer struct {
 	// Chain is the child's authority as the parent signed it, the parent's own, and so on
 	// up to the anchor; DER.
 	Chain [][]byte `json:"chain"`
+	// Waits says, when it was only tried, that an administrator of the parent has to approve.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // Prove makes a document of the body, proved by the token's secret.

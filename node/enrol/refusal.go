@@ -2,6 +2,7 @@ package enrol
 
 import (
 	"fmt"
+	"strings"
 
 	"tongban/node/join"
 )
@@ -23,6 +24,10 @@ const (
 	BadAnswer     join.Reason = "enrol_bad_answer"
 	BadFile       join.Reason = "enrol_bad_file"
 	NotAsked      join.Reason = "enrol_not_asked"
+	Waiting       join.Reason = "enrol_waiting"
+	OtherAsks     join.Reason = "enrol_other_asks"
+	NotWaiting    join.Reason = "enrol_not_waiting"
+	SeveralWait   join.Reason = "enrol_several_wait"
 	Malformed     join.Reason = "enrol_malformed"
 	Version       join.Reason = "enrol_version"
 )
@@ -46,8 +51,28 @@ func Refuse(reason join.Reason, args ...any) *join.Refusal {
 		BadAnswer:     "the parent's answer cannot be used: %s; nothing was changed; try again with a new token",
 		BadFile:       "the file %s",
 		NotAsked:      "this division did not ask for what the file answers, or too long ago; make the file of a request with `tongban enrol TOKEN --request-file FILE`",
+		Waiting:       "%s waits for approval at the parent, with the key %s; have an administrator there compare that and run `tongban child approve`, then repeat the command",
+		OtherAsks:     "somebody else came with this token first and waits, or was approved, with another key; tell the parent at once: if that is not this division, `tongban child refuse` there, and a new token",
+		NotWaiting:    "%s does not wait for approval; see `tongban child list`",
+		SeveralWait:   "%s waits with more than one key; ask that division for its own, and say it with --key",
 		Malformed:     "the parent could not read the request; do both divisions run the same version of tongban?",
 		Version:       "the parent enrols by another version of the protocol; install the version that its nodes run",
 	}[reason]
 	return &join.Refusal{Reason: reason, Detail: fmt.Sprintf(text, args...)}
 }
+
+// Print groups the fingerprint of a key, hexadecimal, for people to read and compare: its
+// first 128 bits.
+func Print(fingerprint string) string {
+	var b strings.Builder
+	for i, r := range fingerprint[:min(len(fingerprint), printDigits)] {
+		if i > 0 && i%4 == 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// printDigits of a fingerprint are shown.
+const printDigits = 32
