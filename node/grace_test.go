@@ -107,6 +107,23 @@ func TestADivisionThatWasAwayForLongerThanItsCertificatesComesBack(t *testing.T)
 	f.together()
 }
 
+// TestADivisionThatIsRevokedWhileItsCertificatesHaveEndedStaysOut: it could not be told.
+func TestADivisionThatIsRevokedWhileItsCertificatesHaveEndedStaysOut(t *testing.T) {
+	t.Parallel()
+	f, log := away(t, 24*time.Hour, func(f *family) {
+		must(t, post(t, f.city, "/node/child/hold", node.ChildRequest{Child: "511602"}, nil))
+	})
+	f.back()
+	must(t, post(t, f.city, "/node/child/revoke", node.ChildRevokeRequest{Child: "511602"}, nil))
+	f.city.Await("lines of the district are refused", func() bool {
+		return log.count("county/511602 is no child of this division") > 1
+	})
+	if p := f.parent(f.district, 0); p.NotAfter.After(f.now()) || p.Connected {
+		t.Errorf("a revoked division gets certificates: %+v", p)
+	}
+	f.serves("on-its-own")
+}
+
 // TestADivisionThatWasAwayForTooLongServesAndIsEnrolledAgain: a token is what an operator
 // needs, and no --replace, because its authority is the same.
 func TestADivisionThatWasAwayForTooLongServesAndIsEnrolledAgain(t *testing.T) {

@@ -206,10 +206,7 @@ func TestALineIsBetweenParentAndChildAlone(t *testing.T) {
 	stranger := enrolled{authority(t, trust.Division{Code: "511602", Level: "county"}), nil}
 	impostor := grow(t)
 	wrongUse := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }
-	expired := func(c *x509.Certificate) {
-		c.NotAfter = time.Now().Add(-trust.Grace - time.Minute)
-		c.NotBefore = c.NotAfter.Add(-time.Hour)
-	}
+	expired := spans(-400, -91)
 	forge := func(by enrolled, as trust.Division, change func(*x509.Certificate), ca *x509.Certificate) trust.Own {
 		leaf, key := by.forgeNode(t, as, change)
 		return show(key, leaf, ca)
