@@ -135,6 +135,7 @@ var examinations = [...]examination{
 	{"children", (*patient).checkChildren},
 	{"tree name", (*patient).checkTreeName},
 	{"link port", (*patient).checkLinkPort},
+	{"queues", (*patient).checkQueues},
 	{"database files", (*patient).checkFiles},
 	{"backup", (*patient).checkBackup},
 	{"open files", (*patient).checkOpenFiles},

@@ -19,6 +19,7 @@ import (
 type Tree struct {
 	Parent   node.ParentStatus
 	Children node.ChildList
+	Queues   []federation.Queue
 }
 
 // askTree asks the admin socket about the tree.
@@ -26,7 +27,13 @@ func askTree(ctx context.Context, c *client.Client, t *Tree) error {
 	if err := c.Get(ctx, "/node/parent", &t.Parent); err != nil {
 		return err
 	}
-	return c.Get(ctx, "/node/child", &t.Children)
+	if err := c.Get(ctx, "/node/child", &t.Children); err != nil {
+		return err
+	}
+	var list node.QueueList
+	err := c.Get(ctx, "/node/queue", &list)
+	t.Queues = list.Queues
+	return err
 }
 
 // untold is the check when the node cannot be asked about the tree.

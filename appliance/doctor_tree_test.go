@@ -44,6 +44,16 @@ func above(change func(c *node.ChildStatus)) func(*testing.T, *sick) {
 	}
 }
 
+// queued has one queue, beside one that is long because a line is cut.
+func queued(q federation.Queue) func(*testing.T, *sick) {
+	return func(_ *testing.T, s *sick) {
+		s.running(func(*node.Status) {})
+		s.inTree(func(t *Tree) {
+			t.Queues = []federation.Queue{{Kind: federation.QueueUp, Of: "city/511600", Size: 100_000, Age: new(int64(864000))}, q}
+		})
+	}
+}
+
 var treeBreakages = map[string]breakage{
 	"the parent is not reached": {below(func(s *node.ParentStatus) { s.Connected, s.Here = false, false }),
 		"parent", Warn, "no box of this division has a line", "nc -vz 192.0.2.7 7303", []string{"ports"}},
@@ -75,7 +85,13 @@ var treeBreakages = map[string]breakage{
 	"the node does not say how it stands in the tree": {func(_ *testing.T, s *sick) {
 		s.running(func(*node.Status) {})
 		s.o.Tree = func(context.Context, *Tree) error { return errors.New("it hangs") }
-	}, "parent", Warn, "it hangs", "tongban status", []string{"ports", "children", "tree name", "link port"}},
+	}, "parent", Warn, "it hangs", "tongban status", []string{"ports", "children", "tree name", "link port", "queues"}},
+	"rows are parked": {queued(federation.Queue{Kind: federation.QueueParked, Of: "county/511602", Name: "广安区", Size: 3}),
+		"queues", Warn, "3 rows of 广安区 (county/511602)", "tongban queue redrive --all", []string{"ports"}},
+	"mails have stopped": {queued(federation.Queue{Kind: federation.QueueMail, Of: "civil-affairs", Name: "民政局", Size: 5, Stopped: 2}),
+		"queues", Warn, "2 mails of 民政局 (civil-affairs)", "tongban queue show", []string{"ports"}},
+	"a department's rows are not folded": {queued(federation.Queue{Kind: federation.QueueHome, Of: "civil-affairs", Name: "民政局", Size: 5, Age: new(int64(3600))}),
+		"queues", Warn, "5 rows of 民政局", "tongban status", []string{"ports"}},
 }
 
 // TestTheDoctorSeesTheTree asks nodes that run.

@@ -105,6 +105,8 @@ type Federation struct {
 	held  holds // Mails that wait here for a line.
 	feeds *feeds
 	asked chan struct{} // The parent wants this division to ask for its certificate.
+	// redriven: mails of some department here are to be tried anew.
+	redriven bell
 }
 
 // New returns a Federation; its work is done by the workers of Definition and by Receive.
@@ -147,6 +149,10 @@ func (f *Federation) Serve(ctx context.Context, id replication.DatabaseID, kind 
 		return f.serveTrust(ctx, from, body)
 	case KindFarewell:
 		return nil, f.serveFarewell(ctx, from, body)
+	case kindRedrive:
+		if from == f.o.Self { // Of this division's own operators.
+			return f.serveRedrive(ctx, id, body)
+		}
 	}
 	return nil, service.ErrInvalid.With("detail", "a request of an unknown kind: "+kind)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"tongban/division"
 	"tongban/replication"
@@ -122,16 +123,27 @@ func note(tx *service.Tx, from division.Ref, mark int64, r service.FeedRow, stat
 		return tx.Exec(`DELETE FROM federation_row WHERE neighbour = ? AND feed = ? AND key = ?`, from.String(), r.Feed, r.Key)
 	}
 	var payload []byte
+	var at *time.Time
 	reason := ""
 	if state != stateFolded {
 		payload = r.Payload
+		// Since when this version waits, in this state.
+		err := tx.QueryRow(`SELECT at FROM federation_row WHERE neighbour = ? AND feed = ? AND key = ? AND state = ? AND version = ?`,
+			from.String(), r.Feed, r.Key, state, r.Version).Scan(&at)
+		if err != nil && !errors.Is(err, replication.ErrNoRows) {
+			return fmt.Errorf("read since when a row waits: %w", err)
+		}
+		if at == nil {
+			now := tx.Now()
+			at = &now
+		}
 	}
 	if parked != nil {
 		reason = parked.Error()
 		reason = reason[:min(len(reason), maxReason)]
 	}
-	return tx.Exec(`INSERT OR REPLACE INTO federation_row (neighbour, feed, key, version, mark, format, state, reason, payload)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, from.String(), r.Feed, r.Key, r.Version, mark, r.Format, state, reason, payload)
+	return tx.Exec(`INSERT OR REPLACE INTO federation_row (neighbour, feed, key, version, mark, format, state, reason, payload, at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, from.String(), r.Feed, r.Key, r.Version, mark, r.Format, state, reason, payload, at)
 }
 
 // waiting is a row that was not folded when it came.
@@ -214,16 +226,18 @@ func readWaiting(ctx context.Context, db *service.DB, after waiting) (list []wai
 // refoldRow folds one row that waits, unless it was replaced meanwhile. parked is why it is
 // only noted.
 func (f *Federation) refoldRow(ctx context.Context, db *service.DB, w waiting, parked error) error {
-	return db.Update(ctx, func(tx *service.Tx) error {
-		var mark, version int64
-		err := tx.QueryRow(`SELECT mark, version FROM federation_row WHERE neighbour = ? AND feed = ? AND key = ? AND state = ?`,
-			w.from.String(), w.row.Feed, w.row.Key, w.state).Scan(&mark, &version)
-		if errors.Is(err, replication.ErrNoRows) || err == nil && version != w.row.Version {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return f.foldRows(tx, w.from, w.stream, mark, []service.FeedRow{w.row}, parked)
-	})
+	return db.Update(ctx, func(tx *service.Tx) error { return f.refoldIn(tx, w, parked) })
+}
+
+func (f *Federation) refoldIn(tx *service.Tx, w waiting, parked error) error {
+	var mark, version int64
+	err := tx.QueryRow(`SELECT mark, version FROM federation_row WHERE neighbour = ? AND feed = ? AND key = ? AND state = ?`,
+		w.from.String(), w.row.Feed, w.row.Key, w.state).Scan(&mark, &version)
+	if errors.Is(err, replication.ErrNoRows) || err == nil && version != w.row.Version {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.foldRows(tx, w.from, w.stream, mark, []service.FeedRow{w.row}, parked)
 }

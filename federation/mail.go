@@ -45,10 +45,11 @@ type mailLetter struct {
 	Sent    time.Time       `json:"sent"`
 	Format  int             `json:"format"`
 	Payload []byte          `json:"payload"`
+	Again   int             `json:"again,omitempty"`
 }
 
 func (m mailLetter) mail() service.Mail {
-	return service.Mail{ID: m.ID, From: m.From, To: m.To, Kind: m.Kind, Format: m.Format, Payload: m.Payload, Sent: m.Sent}
+	return service.Mail{ID: m.ID, From: m.From, To: m.To, Kind: m.Kind, Format: m.Format, Payload: m.Payload, Sent: m.Sent, Again: m.Again}
 }
 
 // mailReceipt says what became of a mail. Epoch is that of the receiver's division: a receipt

@@ -105,6 +105,7 @@ func (s *sender) run(ctx, tries context.Context) error {
 	}
 	s.look = time.Now()
 	wire, directory := s.f.o.Wire.Changed(), s.f.o.Division().AppliedChanged() // Taken anew only when seen: several may come at once.
+	redriven := s.f.redriven.heard()
 	for {
 		applied := s.env.DB.AppliedChanged()
 		if err := s.load(ctx); err != nil {
@@ -133,6 +134,9 @@ func (s *sender) run(ctx, tries context.Context) error {
 			if s.look.IsZero() {
 				s.look = time.Now().Add(directoryEvery)
 			}
+		case <-redriven:
+			redriven = s.f.redriven.heard()
+			s.anew()
 		case d := <-s.done:
 			s.landed(ctx, d)
 		case <-timer.C:
@@ -299,6 +303,15 @@ func (s *sender) hurry(to *division.Ref) {
 	}
 }
 
+// anew has every mail tried now, and looks for those that wait again.
+func (s *sender) anew() {
+	s.after = 0
+	s.hurry(nil)
+	for _, m := range s.waiting {
+		m.next = time.Time{}
+	}
+}
+
 // sleep is how long nothing is to be done: until the next try or look into the directory.
 func (s *sender) sleep() time.Duration {
 	next := time.Now().Add(maxBackoff)
@@ -419,7 +432,7 @@ func (s *sender) entry(ctx context.Context, to division.Ref) (e Entry, epoch str
 
 func (s *sender) envelope(m service.Mail, to Entry) (envelope, error) {
 	e := envelope{ID: m.ID, From: m.From, To: m.To, Kind: m.Kind, Sent: m.Sent}
-	l := letter{Mail: &mailLetter{m.ID, m.From, m.To, m.Kind, m.Sent, m.Format, m.Payload}}
+	l := letter{Mail: &mailLetter{m.ID, m.From, m.To, m.Kind, m.Sent, m.Format, m.Payload, m.Again}}
 	var err error
 	if m.To.Division == s.f.o.Self {
 		e.Plain, err = json.Marshal(l)

@@ -135,7 +135,7 @@ func (f *Federation) accept(ctx context.Context, id replication.DatabaseID, m se
 	var r mailReceipt
 	var found bool
 	err := db.View(ctx, replication.Local, func(v *service.View) (err error) {
-		r, found, err = readReceipt(v, m.ID)
+		r, found, err = readReceipt(v, m)
 		return err
 	})
 	if err != nil || found {
@@ -174,7 +174,7 @@ func (f *Federation) receive(ctx context.Context, db *service.DB, kind service.M
 	err = db.Update(ctx, func(tx *service.Tx) error {
 		var found bool
 		var err error
-		if r, found, err = readReceipt(tx, m.ID); err != nil || found {
+		if r, found, err = readReceipt(tx, m); err != nil || found {
 			return err
 		}
 		reply, err := kind.Receive(tx, at, m)
@@ -195,7 +195,7 @@ func (f *Federation) refuse(ctx context.Context, db *service.DB, m service.Mail,
 	err = db.Update(ctx, func(tx *service.Tx) error {
 		var found bool
 		var err error
-		if r, found, err = readReceipt(tx, m.ID); err != nil || found {
+		if r, found, err = readReceipt(tx, m); err != nil || found {
 			return err
 		}
 		r = mailReceipt{State: service.MailRefused, Reason: reason, At: tx.Now()}
@@ -205,8 +205,10 @@ func (f *Federation) refuse(ctx context.Context, db *service.DB, m service.Mail,
 }
 
 func enterInbox(tx *service.Tx, m service.Mail, r mailReceipt) error {
-	if err := tx.Exec(`INSERT INTO service_inbox (origin, epoch, seq, kind, state, reason, reply, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		m.ID.Origin, m.ID.Epoch, m.ID.Seq, m.Kind, string(r.State), r.Reason, r.Reply, r.At); err != nil {
+	if err := tx.Exec(`INSERT INTO service_inbox (origin, epoch, seq, kind, state, reason, reply, at, again)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, epoch, seq) DO UPDATE SET
+			state = excluded.state, reason = excluded.reason, reply = excluded.reply, at = excluded.at, again = excluded.again`,
+		m.ID.Origin, m.ID.Epoch, m.ID.Seq, m.Kind, string(r.State), r.Reason, r.Reply, r.At, m.Again); err != nil {
 		return fmt.Errorf("enter a mail into the inbox: %w", err)
 	}
 	return tx.Record(service.Event{What: "federation.mail_received", Subject: mailSubject(m), Who: postman, Refused: r.Reason,
@@ -218,12 +220,14 @@ func mailSubject(m service.Mail) string {
 	return fmt.Sprintf("%s/%s/%d", m.ID.Origin, m.ID.Epoch, m.ID.Seq)
 }
 
-// readReceipt returns what became of a mail that the inbox holds.
-func readReceipt(q service.Querier, id service.MailID) (r mailReceipt, found bool, err error) {
-	err = q.QueryRow(`SELECT state, reason, reply, at FROM service_inbox WHERE origin = ? AND epoch = ? AND seq = ?`,
-		id.Origin, id.Epoch, id.Seq).Scan((*string)(&r.State), &r.Reason, &r.Reply, &r.At)
-	if errors.Is(err, replication.ErrNoRows) {
-		return r, false, nil
+// readReceipt returns what became of a mail that the inbox holds. A refusal is not the last
+// word when the sender has offered the mail anew since: nothing of it was kept.
+func readReceipt(q service.Querier, m service.Mail) (r mailReceipt, found bool, err error) {
+	var again int
+	err = q.QueryRow(`SELECT state, reason, reply, at, again FROM service_inbox WHERE origin = ? AND epoch = ? AND seq = ?`,
+		m.ID.Origin, m.ID.Epoch, m.ID.Seq).Scan((*string)(&r.State), &r.Reason, &r.Reply, &r.At, &again)
+	if errors.Is(err, replication.ErrNoRows) || err == nil && r.State == service.MailRefused && m.Again > again {
+		return mailReceipt{}, false, nil
 	}
 	return r, err == nil, err
 }

@@ -22,7 +22,9 @@ type TreePage struct {
 	Silent   []SilentRow  `json:"silent"`
 	Parked   []ParkedRow  `json:"parked"` // At most perPage.
 	Waiting  int          `json:"waiting"`
-	Known    int          `json:"known"` // Divisions of the directory.
+	Queues   []Queue      `json:"queues"` // In which something waits.
+	Kept     int          `json:"kept"`   // Mails in the inboxes, kept so that none is received twice.
+	Known    int          `json:"known"`  // Divisions of the directory.
 }
 
 // Line is a neighbour and what crosses the line to it.
@@ -95,6 +97,19 @@ func (f *Federation) tree(ctx context.Context, r *service.Request) (service.Resp
 	})
 	if err != nil {
 		return service.Response{}, fmt.Errorf("read the place in the tree: %w", err)
+	}
+	queues, err := f.Queues(ctx)
+	if err != nil {
+		return service.Response{}, err
+	}
+	out.Queues = []Queue{}
+	for _, q := range queues {
+		switch {
+		case q.Kind == QueueInbox:
+			out.Kept += q.Size
+		case q.Size+q.Refused > 0:
+			out.Queues = append(out.Queues, q)
+		}
 	}
 	return service.Page("federation/tree", "federation.menu_tree", out), nil
 }

@@ -221,7 +221,7 @@ func mountedAt(t *testing.T, site service.Site, log *slog.Logger) (*web.Web, *te
 	}
 	tree := tenancy.New(tenancy.Options{Engine: engine, Record: audit.Append, Log: o.Log,
 		Self: tenancy.Node{ID: "n1", Address: "127.0.0.1:1"}, Founders: []replication.NodeID{"n1"}})
-	defs := node.Definitions(tree, federation.New(federation.Options{}), false, site)
+	defs := node.Definitions(tree, federation.New(federation.Options{Division: tree.Division, Tenants: tree.Tenants, Database: tree.Database}), false, site)
 	if err := tree.Open(defs); err != nil {
 		t.Fatal(err)
 	}

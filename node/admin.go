@@ -69,6 +69,7 @@ func (n *Node) adminHandler() http.Handler {
 	mux.HandleFunc("POST /node/remove", n.serveRemove)
 	mux.HandleFunc("POST /node/verify", n.serveVerify(true))
 	n.enrolAdmin(mux)
+	n.queueAdmin(mux)
 	if n.opts.Admin != nil {
 		n.opts.Admin(n, mux)
 	}
@@ -100,7 +101,7 @@ func (n *Node) reply(rw http.ResponseWriter, err error, out any) {
 		problem(rw, http.StatusInternalServerError, "internal", "the node met an error; see its log")
 	case refusal.Reason == join.Unavailable:
 		problem(rw, http.StatusServiceUnavailable, string(refusal.Reason), refusal.Error())
-	case refusal.Reason == reasonNoNode:
+	case refusal.Reason == reasonNoNode, refusal.Reason == reasonNoDead:
 		problem(rw, http.StatusNotFound, string(refusal.Reason), refusal.Error())
 	default:
 		problem(rw, http.StatusConflict, string(refusal.Reason), refusal.Error())

@@ -76,9 +76,9 @@ func (tx *Tx) PublishTo(s Stream, feed, key string, format int, payload []byte) 
 		ON CONFLICT (name) DO UPDATE SET last = last + 1`, name); err != nil {
 		return fmt.Errorf("publish %s %s: %w", feed, key, err)
 	}
-	if err := tx.Exec(`INSERT OR REPLACE INTO service_feed (stream, feed, key, version, format, payload)
-		VALUES (?, ?, ?, (SELECT last FROM service_sequence WHERE name = ?), ?, ?)`,
-		string(s), feed, key, name, format, payload); err != nil {
+	if err := tx.Exec(`INSERT OR REPLACE INTO service_feed (stream, feed, key, version, format, payload, at)
+		VALUES (?, ?, ?, (SELECT last FROM service_sequence WHERE name = ?), ?, ?, ?)`,
+		string(s), feed, key, name, format, payload, tx.Now()); err != nil {
 		return fmt.Errorf("publish %s %s: %w", feed, key, err)
 	}
 	return nil

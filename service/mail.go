@@ -31,6 +31,7 @@ type Mail struct {
 	Format  int    // Version of the payload's format.
 	Payload []byte
 	Sent    time.Time
+	Again   int // How often its sender has offered it anew after a refusal.
 }
 
 // MaxMail bounds a mail's payload, bytes.
@@ -43,14 +44,15 @@ type MailKind struct {
 
 	// Receive runs once in an Update of the receiving tenant's database, in the transaction
 	// that enters the mail into the inbox. reply travels back in the receipt (at most 64 KiB).
-	// A returned *Error refuses the mail for good, with its reason, and what Receive wrote is
-	// undone; an Error of code Internal, Unavailable or TooMany, any other error and a panic
+	// A returned *Error refuses the mail, with its reason, and what Receive wrote is undone: it
+	// runs again only if the sender's operators offer the mail anew; an Error of code Internal, Unavailable or TooMany, any other error and a panic
 	// leave the mail with the sender, who tries again.
 	Receive func(tx *Tx, at Delivery, m Mail) (reply []byte, err error)
 
 	// Settled runs in an Update of the sending tenant's database, in the transaction that
 	// closes the mail. It runs again when the receiver was restored from a backup made
-	// before the mail, and has received it anew: the newest receipt counts. nil: nothing.
+	// before the mail, and has received it anew, and when a mail that was refused was offered
+	// anew by command: the newest receipt counts. nil: nothing.
 	Settled func(tx *Tx, m Mail, r Receipt) error
 }
 
@@ -112,7 +114,7 @@ func (tx *Tx) Send(kind string, format int, to Address, payload []byte) (int64, 
 }
 
 // OutboxColumns are what ScanOutgoing reads.
-const OutboxColumns = `seq, epoch, division, tenant, kind, format, payload, sent, state, reason, at_division, tried, settled, reply`
+const OutboxColumns = `seq, epoch, division, tenant, kind, format, payload, sent, state, reason, at_division, tried, settled, reply, again`
 
 // ReadOutgoing returns a mail of this database's outbox; replication.ErrNoRows when there
 // is none. ID.Origin and From are not filled in: the outbox is its database's own.
@@ -126,7 +128,7 @@ func ScanOutgoing(row interface{ Scan(dest ...any) error }) (Outgoing, error) {
 	var to string
 	var tried, settled *time.Time
 	err := row.Scan(&m.ID.Seq, &m.ID.Epoch, &to, &m.To.Tenant, &m.Kind, &m.Format, &m.Payload, &m.Sent,
-		(*string)(&m.State), &m.Reason, &m.Where, &tried, &settled, &m.Reply)
+		(*string)(&m.State), &m.Reason, &m.Where, &tried, &settled, &m.Reply, &m.Again)
 	if err != nil {
 		return m, err
 	}

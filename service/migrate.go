@@ -31,20 +31,22 @@ var base = []string{
 	`CREATE TABLE IF NOT EXISTS service_sequence (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS service_feed (
 		stream TEXT NOT NULL, feed TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, format INTEGER NOT NULL,
-		payload BLOB, PRIMARY KEY (stream, feed, key), UNIQUE (stream, version))`,
+		payload BLOB, at INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, feed, key), UNIQUE (stream, version))`,
 	`CREATE TABLE IF NOT EXISTS service_cursor (source TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID`,
 	// What was sent keeps the epoch in which it was: a restored outbox sends under the old
-	// names what the receiver may have already.
+	// names what the receiver may have already. again counts how often it was offered anew
+	// after a refusal; an inbox has the count of what it refused.
 	`CREATE TABLE IF NOT EXISTS service_outbox (
 		seq INTEGER PRIMARY KEY, epoch TEXT NOT NULL, division TEXT NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL,
 		format INTEGER NOT NULL, payload BLOB NOT NULL, sent INTEGER NOT NULL, state TEXT NOT NULL,
 		reason TEXT NOT NULL DEFAULT '', at_division TEXT NOT NULL DEFAULT '', tried INTEGER, settled INTEGER,
-		receiver TEXT NOT NULL DEFAULT '', reply BLOB)`,
+		receiver TEXT NOT NULL DEFAULT '', reply BLOB, again INTEGER NOT NULL DEFAULT 0)`,
 	`CREATE INDEX IF NOT EXISTS service_outbox_state ON service_outbox (state, seq)`,
 	`CREATE INDEX IF NOT EXISTS service_outbox_receiver ON service_outbox (division, receiver)`,
 	`CREATE TABLE IF NOT EXISTS service_inbox (
 		origin TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
-		reason TEXT NOT NULL, reply BLOB, at INTEGER NOT NULL, PRIMARY KEY (origin, epoch, seq)) WITHOUT ROWID`,
+		reason TEXT NOT NULL, reply BLOB, at INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0,
+		PRIMARY KEY (origin, epoch, seq)) WITHOUT ROWID`,
 	// Absolute values: a day's row is folded by whoever gets it as often as it comes.
 	`CREATE TABLE IF NOT EXISTS service_count (
 		day TEXT NOT NULL, subject TEXT NOT NULL, measure TEXT NOT NULL, value INTEGER NOT NULL,

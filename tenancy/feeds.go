@@ -152,6 +152,12 @@ func readCursor(ctx context.Context, division *service.DB, from source) (cursor 
 	return cursor, err
 }
 
+// ReadFolded returns up to which version of a tenant's feeds the division database has them;
+// epoch is that of the tenant's database.
+func ReadFolded(division service.Querier, slug, epoch string) (int64, error) {
+	return cursorOf(division, source{service.Tenant{Slug: slug}, epoch})
+}
+
 func cursorOf(q service.Querier, from source) (cursor int64, err error) {
 	err = q.QueryRow(`SELECT version FROM service_cursor WHERE source = ?`, from.String()).Scan(&cursor)
 	if errors.Is(err, replication.ErrNoRows) {

@@ -11,7 +11,7 @@ var verbs = []verb{
 	newStatus,
 	newToken,
 	newJoin,
-	newNode, newChild, newEnrol, newParent,
+	newNode, newChild, newEnrol, newParent, newQueue,
 	newTenant, newDB,
 	newItems, newBasic,
 	newAccount,

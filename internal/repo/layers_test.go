@@ -23,6 +23,8 @@ var layers = [][]string{
 // tables.
 var edges = map[string][]string{
 	"service/cases": {"service/catalog", "service/statistics"},
+	// How far a department's feeds are folded is tenancy's to say; never back.
+	"federation": {"tenancy"},
 	// It measures the same three processes that the demonstration shows.
 	"internal/bench": {"internal/demo", "internal/demo/relay"},
 	// It breaks the same four levels.
