@@ -77,6 +77,11 @@ func migrationsOf(d Definition, scope Scope) ([]migration, error) {
 		list = append(list, migration{version: v, name: name, script: string(script)})
 	}
 	slices.SortFunc(list, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
+	for i := 1; i < len(list); i++ {
+		if list[i].version == list[i-1].version { // One of them would never be applied.
+			return nil, fmt.Errorf("migrations %s and %s have the same number", list[i-1].name, list[i].name)
+		}
+	}
 	return list, nil
 }
 
