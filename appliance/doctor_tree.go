@@ -85,8 +85,11 @@ func (p *patient) checkChildren(context.Context) Check {
 	if p.tree == nil {
 		return p.untold()
 	}
-	var held, silent []string
+	var held, silent, waiting []string
 	var first division.Ref
+	for _, w := range p.tree.Children.Waiting {
+		waiting = append(waiting, fmt.Sprintf("%s (%s)", w.Name, w.Ref))
+	}
 	for _, c := range p.tree.Children.Children {
 		name := fmt.Sprintf("%s (%s)", c.Name, c.Ref)
 		switch {
@@ -107,6 +110,8 @@ func (p *patient) checkChildren(context.Context) Check {
 	case len(held) > 0:
 		return found(Warn, "tongban child free "+first.String()+"   # when the wrong box is switched off",
 			"%d of %d children are held, and nothing is taken from them: %s", len(held), count, some(held))
+	case len(waiting) > 0:
+		return found(Warn, "tongban child list   # compare the keys, then tongban child approve", "waiting for approval (%d): %s", len(waiting), some(waiting))
 	case len(silent) > 0:
 		return found(Warn, "tongban child list   # then look at the boxes there with tongban doctor", "%d of %d children are silent: %s", len(silent), count, some(silent))
 	case count == 0:

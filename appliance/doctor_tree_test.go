@@ -71,6 +71,12 @@ var treeBreakages = map[string]breakage{
 		"tree name", Warn, "the parent wants n1.511602.511600.tongban.internal", "tongban status", []string{"ports"}},
 	"a child is held": {above(func(c *node.ChildStatus) { c.State, c.Reason = federation.Held, federation.HeldDuplicate }),
 		"children", Warn, "广安区 (county/511602), duplicate", "tongban child free county/511602", []string{"ports"}},
+	"a division waits for approval": {func(_ *testing.T, s *sick) {
+		s.running(func(*node.Status) {})
+		s.inTree(func(t *Tree) {
+			t.Children.Waiting = []node.ChildWaiting{{Ref: countyRef, Name: "广安区"}}
+		})
+	}, "children", Warn, "waiting for approval (1): 广安区 (county/511602)", "tongban child approve", []string{"ports"}},
 	"a child is silent": {above(func(c *node.ChildStatus) { c.Silent = true }),
 		"children", Warn, "as of 2026-03-02T01:00:00Z", "tongban child list", []string{"ports"}},
 	"a child was never heard": {above(func(c *node.ChildStatus) { c.Silent, c.Confirmed = true, nil }),
