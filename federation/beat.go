@@ -53,6 +53,11 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 			f.o.Log.Warn("enter this division in its directory", "err", err)
 			pause = min(pause, lookAgain) // A new division's records are there in a moment.
 		}
+		if again, err := b.moves(ctx); err != nil && ctx.Err() == nil {
+			f.o.Log.Warn("give up what former neighbours told", "err", err)
+		} else if again {
+			pause = min(pause, lookAgain)
+		}
 		timer := time.NewTimer(min(pause, b.refold(ctx)))
 		select {
 		case <-ctx.Done():
@@ -62,6 +67,14 @@ func (f *Federation) beat(ctx context.Context, db *service.DB) {
 		}
 		timer.Stop()
 	}
+}
+
+// moves does what is left of moves, of this division and of others.
+func (b *beating) moves(ctx context.Context) (again bool, err error) {
+	if err := b.f.sayWhole(ctx, b.db); err != nil {
+		return false, err
+	}
+	return b.f.giveUp(ctx, b.db)
 }
 
 // refold folds rows that wait, if something has come for which they may have waited, and
@@ -121,7 +134,7 @@ func (b *beating) step(ctx context.Context) (pause time.Duration, err error) {
 			if err := tellSilent(tx, was, is); err != nil {
 				return err
 			}
-			return dropStrays(tx, strays)
+			return b.f.dropStrays(tx, strays)
 		}); err != nil {
 			return downGrace, err
 		}

@@ -23,6 +23,7 @@ func (f *Federation) ownFeeds() []service.Feed {
 	return []service.Feed{
 		{Name: feedRevoked, FoldUp: f.foldRevokedUp, FoldDown: f.foldRevokedDown},
 		{Name: feedDirectory, FoldUp: f.foldEntriesUp, FoldDown: f.foldEntriesDown},
+		{Name: feedWhole, FoldUp: f.foldWholeUp, FoldDown: f.foldWholeDown},
 		{Name: feedSilent, FoldUp: foldSilent},
 	}
 }
@@ -42,7 +43,9 @@ func (f *Federation) foldEntriesUp(tx *service.Tx, from division.Ref, rows []ser
 		}
 		if len(r.Payload) == 0 {
 			if known && via == from {
-				err = f.dropEntry(tx, ref)
+				if err = f.dropEntry(tx, ref); err == nil {
+					err = f.recall(tx, ref)
+				}
 			}
 			if err != nil {
 				return err
@@ -56,6 +59,11 @@ func (f *Federation) foldEntriesUp(tx *service.Tx, from division.Ref, rows []ser
 		if err := f.mayTell(tx, from, via, e); err != nil {
 			return err
 		}
+		if e.Ref != from {
+			if err := f.endMoved(tx, e); err != nil {
+				return err
+			}
+		}
 		if err := f.enterEntry(tx, e, from.String(), r.Payload); err != nil {
 			return err
 		}
@@ -68,12 +76,13 @@ func (f *Federation) mayTell(q service.Querier, from, via division.Ref, e Entry)
 	if e.Ref == f.o.Self {
 		return fmt.Errorf("%s tells of this division itself", from)
 	}
-	if via != from && !via.IsZero() {
-		switch _, err := ReadChild(q, via); {
-		case err == nil:
-			return fmt.Errorf("%s tells of %s, which is below %s", from, e.Ref, via)
-		case !errors.Is(err, ErrNoChild):
+	if via != from && !via.IsZero() && e.Ref != from {
+		follows, err := followsMove(q, from, e)
+		if err != nil {
 			return err
+		}
+		if !follows {
+			return fmt.Errorf("%s tells of %s, which is below %s", from, e.Ref, via)
 		}
 	}
 	if e.Ref == from {
@@ -104,26 +113,44 @@ func (f *Federation) foldEntriesDown(tx *service.Tx, from division.Ref, rows []s
 		if err != nil {
 			return err
 		}
-		if _, err := ReadChild(tx, via); err == nil {
-			continue
-		} else if !errors.Is(err, ErrNoChild) {
-			return err
-		}
-		if len(r.Payload) == 0 {
-			if known {
-				err = f.dropEntry(tx, ref)
-			}
-		} else {
-			var e Entry
-			if e, err = f.openEntry(ref, r.Payload); err == nil {
-				err = f.enterEntry(tx, e, from.String(), r.Payload)
-			}
-		}
-		if err != nil {
+		if err := f.foldEntryDown(tx, from, ref, via, known, r.Payload); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (f *Federation) foldEntryDown(tx *service.Tx, from, ref, via division.Ref, known bool, payload []byte) error {
+	own := false
+	for _, teller := range []division.Ref{via, ref} { // A child itself may not have told yet.
+		_, err := ReadChild(tx, teller)
+		if own = own || err == nil; err != nil && !errors.Is(err, ErrNoChild) {
+			return err
+		}
+	}
+	if len(payload) == 0 {
+		if own || !known {
+			return tx.Exec(`DELETE FROM federation_told WHERE ref = ?`, ref.String())
+		}
+		return f.dropEntry(tx, ref)
+	}
+	e, err := f.openEntry(ref, payload)
+	if err != nil {
+		return err
+	}
+	if own {
+		away, err := f.movedAway(tx, e)
+		if err != nil {
+			return err
+		}
+		if !away {
+			return tx.Exec(`INSERT OR REPLACE INTO federation_told (ref, row) VALUES (?, ?)`, ref.String(), string(payload))
+		}
+		if err := f.endMoved(tx, e); err != nil {
+			return err
+		}
+	}
+	return f.enterEntry(tx, e, from.String(), payload)
 }
 
 // Limits of the directory, which every division of the tree holds and every letter's way
@@ -192,6 +219,13 @@ func (f *Federation) enterEntry(tx *service.Tx, e Entry, via string, payload []b
 		e.Ref.String(), e.Parent.String(), e.Name, e.Web, e.Epoch, string(payload), via); err != nil {
 		return fmt.Errorf("enter %s in the directory: %w", e.Ref, err)
 	}
+	if parent, ok, err := ReadParent(tx); err != nil {
+		return err
+	} else if ok && via == parent.Ref.String() && had != "" && hadVia != via { // It is not this side's to tell of any more.
+		if err := tx.PublishTo(service.Up, feedDirectory, e.Ref.String(), 1, nil); err != nil {
+			return err
+		}
+	}
 	return f.tellEntry(tx, e.Ref, via, payload)
 }
 
@@ -232,7 +266,9 @@ func (f *Federation) enterSelf(ctx context.Context, db *service.DB) error {
 		if err != nil {
 			return err
 		}
-		e.Parent = parent.Ref
+		if e.Parent = parent.Ref; !parent.Enrolled.IsZero() {
+			e.Since = parent.Enrolled.UnixMicro()
+		}
 		if e.Epoch, err = service.Epoch(v); err != nil {
 			return err
 		}
@@ -312,7 +348,7 @@ func readStrays(q service.Querier) (list []stray, told bool, err error) {
 	return list, told, rows.Err()
 }
 
-func dropStrays(tx *service.Tx, list []stray) error {
+func (f *Federation) dropStrays(tx *service.Tx, list []stray) error {
 	for _, s := range list {
 		if s.silent {
 			if err := dropSilent(tx, s.ref); err != nil {
@@ -327,6 +363,9 @@ func dropStrays(tx *service.Tx, list []stray) error {
 			if err := tx.PublishTo(stream, feedDirectory, s.ref.String(), 1, nil); err != nil {
 				return err
 			}
+		}
+		if err := f.recall(tx, s.ref); err != nil {
+			return err
 		}
 	}
 	return nil

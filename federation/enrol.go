@@ -69,6 +69,8 @@ type Parent struct {
 	Fixed    bool      // Links were given by command; what the parent advertises does not change them.
 	Chain    [][]byte  // DER; this division's authority as the parent signed it first, the anchor last.
 	Enrolled time.Time // Filled in by SetParent.
+
+	Before division.Ref // The parent that it had before it moved; filled in by SetParent.
 }
 
 // keepToken is how long a token is kept after it has expired: so long its secret is good for
@@ -279,8 +281,24 @@ func scanChild(row scanner) (Child, error) {
 }
 
 // SetParent enters where this division is enrolled, or what has changed about that; the
-// time of the enrolment stays while the parent does.
+// time of the enrolment stays while the parent does. Another parent than before is a move: it
+// is told all anew, and what the former one told stays until the new one has told all.
 func SetParent(tx *service.Tx, p Parent) error {
+	before, ok, err := ReadParent(tx)
+	if err != nil {
+		return err
+	}
+	if ok && before.Ref != p.Ref {
+		if err := tx.Exec(`DELETE FROM federation_sent WHERE neighbour IN (?, ?)`, before.Ref.String(), p.Ref.String()); err != nil {
+			return fmt.Errorf("move to the parent %s: %w", p.Ref, err)
+		}
+		if err := tx.Exec(`DELETE FROM federation_told`); err != nil {
+			return fmt.Errorf("move to the parent %s: %w", p.Ref, err)
+		}
+		if err := FreeParent(tx, p.Ref); err != nil {
+			return err
+		}
+	}
 	links, err := json.Marshal(p.Links)
 	if err != nil {
 		return err
@@ -291,7 +309,8 @@ func SetParent(tx *service.Tx, p Parent) error {
 	}
 	if err := tx.Exec(`INSERT INTO federation_parent (id, ref, links, fixed, chain, enrolled) VALUES (1, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET links = excluded.links, fixed = excluded.fixed, chain = excluded.chain,
-			ref = excluded.ref, enrolled = CASE WHEN ref = excluded.ref THEN enrolled ELSE excluded.enrolled END`,
+			ref = excluded.ref, before = CASE WHEN ref = excluded.ref THEN before ELSE ref END,
+			enrolled = CASE WHEN ref = excluded.ref THEN enrolled ELSE excluded.enrolled END`,
 		p.Ref.String(), string(links), p.Fixed, string(chain), tx.Now()); err != nil {
 		return fmt.Errorf("enter the parent %s: %w", p.Ref, err)
 	}
@@ -301,9 +320,9 @@ func SetParent(tx *service.Tx, p Parent) error {
 // ReadParent returns the parent; false: this division has none.
 func ReadParent(q service.Querier) (Parent, bool, error) {
 	var p Parent
-	var ref, links, chain string
-	err := q.QueryRow(`SELECT ref, links, fixed, chain, enrolled FROM federation_parent WHERE id = 1`).
-		Scan(&ref, &links, &p.Fixed, &chain, &p.Enrolled)
+	var ref, links, chain, before string
+	err := q.QueryRow(`SELECT ref, links, fixed, chain, enrolled, before FROM federation_parent WHERE id = 1`).
+		Scan(&ref, &links, &p.Fixed, &chain, &p.Enrolled, &before)
 	if errors.Is(err, replication.ErrNoRows) {
 		return Parent{}, false, nil
 	}
@@ -311,6 +330,9 @@ func ReadParent(q service.Querier) (Parent, bool, error) {
 		return Parent{}, false, err
 	}
 	if p.Ref, err = division.ParseRef(ref); err != nil {
+		return Parent{}, false, err
+	}
+	if err := p.Before.UnmarshalText([]byte(before)); err != nil {
 		return Parent{}, false, err
 	}
 	if err := json.Unmarshal([]byte(links), &p.Links); err != nil {

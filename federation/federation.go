@@ -60,6 +60,7 @@ type Letters interface {
 type Entry struct {
 	Ref        division.Ref `json:"ref"`
 	Parent     division.Ref `json:"parent"` // Zero: it is the anchor.
+	Since      int64        `json:"since"`  // When it was enrolled there, by its own clock, µs since 1970: orders its entries after a move.
 	Name       string       `json:"name"`
 	Web        string       `json:"web"`        // URL of its portal.
 	Epoch      string       `json:"epoch"`      // Of its division database: a new one after a restore.

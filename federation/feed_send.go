@@ -233,8 +233,13 @@ func (s *feedSender) batch(ctx context.Context, after int64, most int) (o offer,
 
 // readFirst reads the rows after a version that cannot wait behind all that is before them.
 func readFirst(q service.Querier, s service.Stream, after int64) (list []service.FeedRow, err error) {
+	first := `["` + feedRevoked + `"]`
+	if s == service.Up { // Figures of a division that nobody knows yet would only be parked.
+		first = `["` + feedRevoked + `","` + feedDirectory + `"]`
+	}
 	rows, err := q.Query(`SELECT feed, key, version, format, payload FROM service_feed
-		WHERE stream = ? AND feed = ? AND version > ? ORDER BY version LIMIT ?`, string(s), feedRevoked, after, maxFirst)
+		WHERE stream = ? AND feed IN (SELECT value FROM json_each(?)) AND version > ? ORDER BY version LIMIT ?`,
+		string(s), first, after, maxFirst)
 	if err != nil {
 		return nil, fmt.Errorf("read the rows that go first: %w", err)
 	}

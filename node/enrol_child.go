@@ -21,6 +21,7 @@ type EnrolRequest struct {
 	// Links are the addresses at which the parent is reached from here, host:port; empty:
 	// those that the parent advertises.
 	Links  []string `json:"links,omitempty"`
+	Move   bool     `json:"move,omitempty"`    // Leave the parent that it has for the token's.
 	DryRun bool     `json:"dry_run,omitempty"` // Check everything, also at the parent, and change nothing.
 }
 
@@ -30,7 +31,8 @@ type EnrolReply struct {
 	Parent division.Ref `json:"parent"`
 	Name   string       `json:"name"` // Of the parent, for people.
 	Links  []string     `json:"links"`
-	Again  bool         `json:"again"` // It was enrolled there before.
+	Again  bool         `json:"again"`           // It was enrolled there before.
+	Before division.Ref `json:"before,omitzero"` // The parent that it leaves; zero: it does not move.
 	// Waits says, of a dry run, that an administrator of the parent has to approve.
 	Waits  bool `json:"waits"`
 	DryRun bool `json:"dry_run"`
@@ -76,7 +78,7 @@ func (n *Node) checkToken(ctx context.Context, in EnrolRequest) (enrol.Token, st
 	if err != nil {
 		return token, s, err
 	}
-	if p := s.parent.Ref; !p.IsZero() && p != token.Parent {
+	if p := s.parent.Ref; !p.IsZero() && p != token.Parent && !in.Move {
 		return token, s, enrol.Refuse(enrol.OtherParent, called(p))
 	}
 	return token, s, nil
@@ -108,15 +110,19 @@ func (n *Node) takeAnswer(ctx context.Context, s standing, t enrol.Token, docume
 		parent.Links, parent.Fixed = in.Links, true
 	}
 	out := EnrolReply{Child: n.ref(), Parent: parent.Ref, Name: answer.Name, Links: parent.Links,
-		Again: !s.parent.Ref.IsZero(), Waits: answer.Waits, DryRun: in.DryRun}
+		Again: s.parent.Ref == parent.Ref, Waits: answer.Waits, DryRun: in.DryRun}
+	if p := s.parent.Ref; p != parent.Ref {
+		out.Before = p
+	}
 	if in.DryRun {
 		return out, nil
 	}
-	return out, n.command(ctx, orderParent, parentOrder{Parent: parent}, nil)
+	return out, n.command(ctx, orderParent, parentOrder{Parent: parent, Move: in.Move}, nil)
 }
 
 type parentOrder struct {
 	Parent federation.Parent `json:"parent"`
+	Move   bool              `json:"move,omitempty"`
 }
 
 // enterParent carries out orderParent.
@@ -130,13 +136,17 @@ func (n *Node) enterParent(ctx context.Context, _ replication.NodeID, in json.Ra
 		if err != nil {
 			return err
 		}
-		if enrolled && have.Ref != o.Parent.Ref {
+		if enrolled && have.Ref != o.Parent.Ref && !o.Move {
 			return enrol.Refuse(enrol.OtherParent, called(have.Ref))
 		}
 		if err := federation.SetParent(tx, o.Parent); err != nil {
 			return err
 		}
-		return tx.Record(service.Event{What: "federation.parent_set", Subject: o.Parent.Ref.String(), Who: operator})
+		event := service.Event{What: "federation.parent_set", Subject: o.Parent.Ref.String(), Who: operator}
+		if enrolled && have.Ref != o.Parent.Ref {
+			event.What, event.Detail = "federation.parent_moved", map[string]string{"from": have.Ref.String()}
+		}
+		return tx.Record(event)
 	})
 }
 

@@ -79,6 +79,7 @@ without the token.`,
 	cmd.Flags().StringVar(&requestFile, "request-file", "", "without a line: write what is asked to this file, which must not exist")
 	cmd.Flags().StringVar(&replyFile, "reply-file", "", "without a line: take the parent's reply from this file")
 	cmd.Flags().DurationVar(&patience, "wait", 24*time.Hour, "how long to wait for an administrator of the parent, where one has to approve")
+	cmd.Flags().BoolVar(&in.Move, "move", false, "leave the parent that this division has for the one of the token; its history stays")
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "check everything, also with the parent, and change nothing")
 	return a.addJSON(a.addDir(cmd))
 }
@@ -145,6 +146,9 @@ func (a *app) printEnrolled(reply node.EnrolReply) {
 		verb = "can be enrolled"
 	case reply.Again:
 		verb = "was enrolled anew"
+	}
+	if !reply.Before.IsZero() {
+		fmt.Fprintf(a.out, "It leaves %s.\n", reply.Before)
 	}
 	fmt.Fprintf(a.out, "This division (%s) %s at %s (%s).\nLine to it: %s\n", reply.Child, verb,
 		clean(reply.Name), reply.Parent, clean(strings.Join(reply.Links, ", ")))

@@ -17,6 +17,7 @@ type Chaos struct {
 	Keys     int // Of each division.
 	Cuts     int // Of lines, each for up to a tenth of the time.
 	Restarts int // Of federations.
+	Moves    int // Of divisions to other parents; one in a few finds a place.
 	Restores int // Of divisions, each from a copy that is up to all of the time old.
 }
 
@@ -52,6 +53,15 @@ func (w *World) Torment(ctx context.Context, c Chaos) (log []string, err error) 
 		case "restart":
 			note("restart %s", d.Ref)
 			d.Restart()
+		case "move":
+			who, to, ok := w.mayMove()
+			if !ok {
+				continue
+			}
+			note("move %s from %s to %s", who, w.Divisions[who].Parent, to)
+			if err := w.Move(ctx, who, to); err != nil {
+				return log, err
+			}
 		case "backup":
 			file, err := d.Backup(ctx)
 			if err != nil {
@@ -73,12 +83,12 @@ func (w *World) Torment(ctx context.Context, c Chaos) (log []string, err error) 
 	return log, nil
 }
 
-func (c Chaos) events() int { return c.Bursts + c.Cuts + c.Restarts + 3*c.Restores }
+func (c Chaos) events() int { return c.Bursts + c.Cuts + c.Restarts + c.Moves + 3*c.Restores }
 
 // deck is what happens, in the order of chance.
 func (w *World) deck(c Chaos) []string {
 	var deck []string
-	for what, n := range map[string]int{"publish": c.Bursts, "cut": c.Cuts, "restart": c.Restarts, "restore": c.Restores, "backup": 2 * c.Restores} {
+	for what, n := range map[string]int{"publish": c.Bursts, "cut": c.Cuts, "restart": c.Restarts, "move": c.Moves, "restore": c.Restores, "backup": 2 * c.Restores} {
 		for range n {
 			deck = append(deck, what)
 		}

@@ -20,7 +20,7 @@ const (
 )
 
 const figuresTables = `
-CREATE TABLE figures_value (feed TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (feed, key)) WITHOUT ROWID;
+CREATE TABLE figures_value (feed TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, via TEXT NOT NULL, PRIMARY KEY (feed, key)) WITHOUT ROWID;
 CREATE TABLE figures_total (feed TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE figures_fold (neighbour TEXT NOT NULL, feed TEXT NOT NULL, key TEXT NOT NULL,
 	mark INTEGER NOT NULL, version INTEGER NOT NULL, doubled INTEGER NOT NULL, PRIMARY KEY (neighbour, feed, key)) WITHOUT ROWID;
@@ -71,6 +71,16 @@ func foldValues(tx *service.Tx, s service.Stream, from division.Ref, rows []serv
 			}
 			known[source] = true
 		}
+		if len(r.Payload) == 0 { // Of another neighbour by now: the division has moved.
+			var other int
+			if err := tx.QueryRow(`SELECT count(*) FROM figures_value WHERE feed = ? AND key = ? AND via <> ?`,
+				r.Feed, r.Key, from.String()).Scan(&other); err != nil {
+				return err
+			}
+			if other > 0 {
+				continue
+			}
+		}
 		if err := foldValue(tx, from, mark, r); err != nil {
 			return err
 		}
@@ -98,7 +108,7 @@ func foldValue(tx *service.Tx, from division.Ref, mark int64, r service.FeedRow)
 	if len(r.Payload) == 0 {
 		return tx.Exec(`DELETE FROM figures_value WHERE feed = ? AND key = ?`, r.Feed, r.Key)
 	}
-	return tx.Exec(`INSERT OR REPLACE INTO figures_value (feed, key, n) VALUES (?, ?, ?)`, r.Feed, r.Key, v.N)
+	return tx.Exec(`INSERT OR REPLACE INTO figures_value (feed, key, n, via) VALUES (?, ?, ?, ?)`, r.Feed, r.Key, v.N, from.String())
 }
 
 // noteFold counts a version of a key that one scan of the neighbour's rows brings twice.
@@ -177,7 +187,10 @@ func (w *World) inspect(v *service.View) (wrong []string, err error) {
 		"rows that wait":            `SELECT count(*) FROM federation_row WHERE state <> 'folded'`,
 		"scans that have not ended": `SELECT count(*) FROM federation_received WHERE scan`,
 		"silent divisions":          `SELECT count(*) FROM federation_silent`,
-		"held neighbours":           `SELECT (SELECT count(*) FROM federation_child WHERE state <> 'active') + (SELECT count(*) FROM federation_received WHERE held)`,
+		"former neighbours": `SELECT (SELECT count(*) FROM federation_received
+			WHERE neighbour NOT IN (SELECT ref FROM federation_child UNION SELECT ref FROM federation_parent))
+			+ (SELECT count(*) FROM federation_row WHERE neighbour NOT IN (SELECT neighbour FROM federation_received))`,
+		"held neighbours": `SELECT (SELECT count(*) FROM federation_child WHERE state <> 'active') + (SELECT count(*) FROM federation_received WHERE held)`,
 	} {
 		var n int
 		if err := v.QueryRow(sql).Scan(&n); err != nil {

@@ -58,6 +58,14 @@ func (x *Wire) Cut(child division.Ref, cut bool) {
 	x.changed = make(chan struct{})
 }
 
+// stir has everybody look at the lines again.
+func (x *Wire) stir() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	close(x.changed)
+	x.changed = make(chan struct{})
+}
+
 // Heal heals all lines, and from now on the wire is perfect.
 func (x *Wire) Heal() {
 	x.mu.Lock()
@@ -84,9 +92,12 @@ func (x *Wire) At(n int, fate Fate) {
 }
 
 func (x *Wire) up(a, b division.Ref) bool {
-	child := a
-	if x.w.Divisions[a].Parent != b {
-		child = b
+	child, parent := a, b
+	if x.w.parent(a) != b {
+		child, parent = b, a
+	}
+	if x.w.parent(child) != parent {
+		return false // One of them has moved.
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

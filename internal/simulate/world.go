@@ -301,6 +301,9 @@ func (d *Division) Restore(ctx context.Context, file string) error {
 	if err := d.DB.Update(ctx, func(tx *service.Tx) error { return service.Renew(tx, epoch) }); err != nil {
 		return err
 	}
+	if err := d.rehang(ctx); err != nil {
+		return err
+	}
 	d.Start()
 	return nil
 }

@@ -43,7 +43,7 @@ func Refuse(reason join.Reason, args ...any) *join.Refusal {
 		OtherDivision: "this token is for %s, and this division is %s; make one for it at the parent with `tongban child token`",
 		Forged:        "the request does not fit the token, or was altered on its way; copy the token again, or make a new one at the parent with `tongban child token`",
 		OtherKey:      "%s is enrolled there already, with another authority; if it was set up anew after a loss, make a token at the parent with `tongban child token --replace`, else look who is the wrong one",
-		OtherParent:   "this division is enrolled at %s already, and cannot move to another parent yet",
+		OtherParent:   "this division is enrolled at %s already; to leave it for the parent of this token, add --move",
 		NotBelow:      "%s is not below %s; make the token at a division above it",
 		Nearer:        "%s is nearer to %s and enrolled here; make the token there",
 		NoChild:       "%s is not enrolled here; see `tongban child list`",

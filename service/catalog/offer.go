@@ -34,7 +34,7 @@ type place struct {
 func (p place) key() string { return p.division + "|" + p.tenant + "|" + p.code }
 
 // parsePlace reads a key that the child told, and checks that the child may speak of it.
-func parsePlace(q service.Querier, from division.Ref, key string) (place, error) {
+func parsePlace(q service.Querier, from division.Ref, key string, gone bool) (place, error) {
 	parts := strings.SplitN(key, "|", 3)
 	if len(parts) != 3 || !slugPattern.MatchString(parts[1]) || len(parts[2]) > MaxCode || !codePattern.MatchString(parts[2]) {
 		return place{}, fmt.Errorf("%.80q is no key of an offer", key)
@@ -48,6 +48,9 @@ func parsePlace(q service.Querier, from division.Ref, key string) (place, error)
 		return p, err
 	}
 	p.division = ref.String()
+	if gone {
+		return p, nil // Only what this child has told is removed, also of a division that has left it.
+	}
 	ok, err := isBelow(q, from, ref)
 	if err == nil && !ok {
 		err = fmt.Errorf("%s speaks of %s, which is not below it", from, ref)
@@ -234,7 +237,7 @@ func foldOffers(tx *service.Tx, from division.Ref, rows []service.FeedRow) error
 }
 
 func foldOffer(tx *service.Tx, x *indexing, from division.Ref, row service.FeedRow) error {
-	where, err := parsePlace(tx, from, row.Key)
+	where, err := parsePlace(tx, from, row.Key, len(row.Payload) == 0)
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,11 @@ func (b *batch) put(r row) error {
 	if now.basic == old.basic && now.kind == old.kind && maps.Equal(now.measures, old.measures) {
 		return nil // Sent again.
 	}
+	if b.strict && len(r.measures) > 0 {
+		if err := b.replace(r, now.basic); err != nil {
+			return err
+		}
+	}
 	if err := b.write(r, now); err != nil {
 		return err
 	}
@@ -126,6 +131,43 @@ func (b *batch) put(r row) error {
 	b.add(r, now, 1)
 	if b.strict && len(old.measures) < len(now.measures) {
 		b.grown[r.division] = true
+	}
+	return nil
+}
+
+// replace takes away what another child has told of the row's division, day and code: the
+// division has moved, and what its new side tells takes the place of all that the former did.
+func (b *batch) replace(r row, basic string) error {
+	rows, err := b.tx.Query(`SELECT code, source, kind, measures FROM statistics_daily INDEXED BY statistics_daily_basic
+		WHERE division = ? AND day = ? AND basic = ? AND source <> ?`, r.division.String(), r.day, basic, r.source)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	type told struct {
+		row
+		values
+	}
+	var list []told
+	for rows.Next() {
+		t := told{row{division: r.division, day: r.day}, values{basic: basic}}
+		var text string
+		if err := rows.Scan(&t.code, &t.source, (*string)(&t.values.kind), &text); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(text), &t.values.measures); err != nil {
+			return err
+		}
+		list = append(list, t)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, t := range list {
+		if err := b.write(t.row, values{}); err != nil {
+			return err
+		}
+		b.add(t.row, t.values, -1)
 	}
 	return nil
 }

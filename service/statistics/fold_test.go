@@ -357,3 +357,20 @@ func BenchmarkFoldUp(b *testing.B) {
 		})
 	}
 }
+
+// A district that hung on the province moves below its city, which tells two items under one
+// basic code: what the district itself had told counts no more from the first row on.
+func TestADistrictThatMovedCountsOnce(t *testing.T) {
+	w := newWorld(t, sichuan)
+	a, b := "county/511602|2026-03-02|"+national('A', marriage), "county/511602|2026-03-02|"+national('B', marriage)
+	w.take(district, feedRow(a, `{"kind":"item","measures":{"applications":2}}`), feedRow(b, `{"kind":"item","measures":{"applications":3}}`))
+	w.take(guangan, feedRow("county/511602|2026-03-02|"+marriage, `{"kind":"basic","measures":{"applications":5}}`))
+	if p := w.get(""); p.Figures != figures(5, 0) {
+		t.Errorf("told by both: %v, want 5", p.Figures)
+	}
+	w.take(district, feedRow(a, ""), feedRow(b, ""))
+	if p := w.get(""); p.Figures != figures(5, 0) {
+		t.Errorf("after the former side was given up: %v, want 5", p.Figures)
+	}
+	consistent(t, w)
+}
