@@ -38,13 +38,18 @@ func (r *run) newNemesis(ctx context.Context) *nemesis {
 	return &nemesis{run: r, hard: ctx, backups: map[*demo.District]string{}}
 }
 
-// rage goes on until ctx ends, and leaves everything whole.
-func (n *nemesis) rage(ctx context.Context) error {
-	for _, d := range n.restorable() { // Before anything happened: as old as can be.
+// backUpAll makes the backups that divisions are restored from.
+func (n *nemesis) backUpAll() error {
+	for _, d := range n.restorable() {
 		if err := n.backUp(d); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// rage goes on until ctx ends, and leaves everything whole.
+func (n *nemesis) rage(ctx context.Context) error {
 	g, _ := errgroup.WithContext(n.hard)
 	g.Go(func() error { return n.sequence(ctx, 1, n.lines()) })
 	g.Go(func() error { return n.sequence(ctx, 2, n.boxes()) })

@@ -76,6 +76,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 // all is the load under faults, and the judgement.
 func (r *run) all(ctx context.Context) error {
+	n := r.newNemesis(ctx)
+	if err := n.backUpAll(); err != nil { // Before anything happened: as old as can be.
+		return err
+	}
 	begun := time.Now()
 	stop, cancel := context.WithTimeout(ctx, r.o.Duration)
 	defer cancel()
@@ -87,7 +91,7 @@ func (r *run) all(ctx context.Context) error {
 	g.Go(func() error { return r.lodge(loading, stop) })
 	g.Go(func() error {
 		defer calm()
-		return r.newNemesis(loading).rage(faults)
+		return n.rage(faults)
 	})
 	if err := g.Wait(); err != nil {
 		return err
