@@ -67,6 +67,7 @@ type through struct {
 	done <-chan struct{}
 }
 
+// Write waits until what is written crosses; net.ErrClosed when the pair ends before.
 func (t through) Write(b []byte) (int, error) {
 	if err := t.hole.pass(len(b), t.done); err != nil {
 		return 0, err

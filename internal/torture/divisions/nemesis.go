@@ -85,6 +85,12 @@ func between(random *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(random.Int64N(int64(to-from)))
 }
 
+// hold keeps a line broken for a while: in a short run a quarter of it at most, so that
+// there is more than one fault of a line.
+func (n *nemesis) hold(ctx context.Context, random *rand.Rand, from, to time.Duration) {
+	pause(ctx, min(between(random, from, to), n.o.Duration/4))
+}
+
 // lines are the faults of lines; longer than a beat of 30 s, or not.
 func (n *nemesis) lines() []fault {
 	vanish := func(h relay.Hole) func(ctx context.Context, random *rand.Rand) error {
@@ -92,7 +98,7 @@ func (n *nemesis) lines() []fault {
 			l := n.line(random)
 			n.o.Progress.Step("%s: %s", l, map[relay.Hole]string{relay.Black: "swallows everything", relay.Narrow: "swallows long packets"}[h])
 			l.Vanish(h)
-			pause(ctx, between(random, 3*time.Second, 20*time.Second))
+			n.hold(ctx, random, 3*time.Second, 20*time.Second)
 			l.Vanish(relay.Whole)
 			return nil
 		}
@@ -101,7 +107,7 @@ func (n *nemesis) lines() []fault {
 		l := n.line(random)
 		n.o.Progress.Step("%s: cut", l)
 		l.Cut()
-		pause(ctx, between(random, time.Second, 8*time.Second))
+		n.hold(ctx, random, time.Second, 8*time.Second)
 		l.Heal()
 		return nil
 	}

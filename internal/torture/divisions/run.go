@@ -85,6 +85,7 @@ func (r *run) all(ctx context.Context) error {
 	defer cancel()
 	g, loading := errgroup.WithContext(ctx)
 	faults, calm := context.WithCancel(stop)
+	defer context.AfterFunc(loading, calm)() // A load that fails ends the faults too.
 	for i := range applicants {
 		g.Go(func() error { return r.apply(loading, stop, i) })
 	}
